@@ -1,0 +1,290 @@
+//! `crrd check`: everything `crrd run` will need, tried without starting. One line a check; the
+//! service runs it before each start.
+
+use std::fmt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use rumqttc::{Client, Event as MqttEvent, MqttOptions, Packet};
+
+use super::assets;
+use crate::calibrate::Calibration;
+use crate::capture::replay::Replay;
+use crate::capture::{Camera, Event};
+use crate::config::{self, Mqtt, Recipe, ValidConfig};
+use crate::engine::{self, Backend, ModelSpec};
+use crate::frame::Pool;
+use crate::sys::clock::{Clock, RealClock};
+use crate::sys::fs;
+
+/// Longest wait for the broker: far above a plant network's round trip, and short enough to stand
+/// before every start.
+const BROKER_WAIT: Duration = Duration::from_secs(3);
+/// Longest wait for the first picture to be read, in milliseconds: a slow network drive.
+const PICTURE_WAIT_MS: u64 = 30_000;
+/// Permission bits of users outside owner and group.
+const OTHERS: u32 = 0o007;
+
+/// Checks everything `crrd run` needs, without starting anything.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// How a check ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// As it should be; what was found.
+    Ok(String),
+    /// The station starts all the same; what is wrong and what to do.
+    Warn(String),
+    /// The station cannot work; what is wrong and what to do.
+    Fail(String),
+}
+
+/// One line of the report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What was checked.
+    pub name: &'static str,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (word, text) = match &self.outcome {
+            Outcome::Ok(text) => ("ok  ", text),
+            Outcome::Warn(text) => ("warn", text),
+            Outcome::Fail(text) => ("FAIL", text),
+        };
+        write!(f, "{word}  {:<12}  {text}", self.name)
+    }
+}
+
+/// Prints the report; exit code 0 without a `FAIL`, else 1.
+///
+/// # Errors
+/// Never: what is wrong is part of the report.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let checks = examine(&args.config);
+    for check in &checks {
+        println!("{check}");
+    }
+    let failed = checks.iter().any(|c| matches!(c.outcome, Outcome::Fail(_)));
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Runs all checks; those that need a readable configuration are left out without one.
+pub fn examine(file: &Path) -> Vec<Check> {
+    let config = match config::load(file) {
+        Ok(config) => config,
+        Err(error) if error.problems().is_empty() => {
+            return vec![Check::of("config", Err(anyhow!(error)))];
+        }
+        Err(error) => {
+            let fail = |problem: &config::Problem| Outcome::Fail(problem.to_string());
+            let problems = error.problems().iter();
+            return problems.map(|p| Check { name: "config", outcome: fail(p) }).collect();
+        }
+    };
+    let mut checks = vec![Check::of("config", Ok(format!("station {}", config.station)))];
+    let engine = engine(&config);
+    let spec = engine.as_ref().ok().cloned();
+    checks.push(Check::of("engine", engine.map(|spec| describe(&spec))));
+    if let Some(spec) = &spec {
+        checks.push(Check::of("recipes", recipes(&config.recipes, spec)));
+    }
+    checks.push(Check::of("calibration", calibration(&config, spec.as_ref())));
+    checks.push(Check { name: "camera", outcome: camera(&config) });
+    checks.push(Check::of("state_dir", state_dir(&config.state_dir)));
+    checks.push(Check { name: "broker", outcome: broker(&config.mqtt) });
+    checks
+}
+
+impl Check {
+    fn of(name: &'static str, result: Result<String>) -> Self {
+        let outcome = match result {
+            Ok(found) => Outcome::Ok(found),
+            Err(error) => Outcome::Fail(format!("{error:#}")),
+        };
+        Self { name, outcome }
+    }
+}
+
+/// Loads the bundle; this runs the golden pictures.
+fn engine(config: &ValidConfig) -> Result<ModelSpec> {
+    let source = assets::bundle_source(&config.engine);
+    Ok(engine::open(&source, Backend::Cpu)?.spec().clone())
+}
+
+fn describe(spec: &ModelSpec) -> String {
+    format!(
+        "{} product classes, {}x{} pixels, sha256 {:.12}; golden pictures reproduced",
+        spec.classes.len(),
+        spec.input_width,
+        spec.input_height,
+        spec.sha256
+    )
+}
+
+fn recipes(recipes: &[Recipe], spec: &ModelSpec) -> Result<String> {
+    let unknown: Vec<_> =
+        recipes.iter().filter(|r| !spec.classes.contains(&r.class)).map(named).collect();
+    if unknown.is_empty() {
+        return Ok(recipes.iter().map(named).collect::<Vec<_>>().join(", "));
+    }
+    Err(anyhow!(
+        "the engine does not know the class of {}; it knows {}: mend [[recipe]], or train an \
+         engine with it",
+        unknown.join(", "),
+        spec.classes.join(", ")
+    ))
+}
+
+fn named(recipe: &Recipe) -> String {
+    format!("recipe {} ({})", recipe.id.0, recipe.class)
+}
+
+fn calibration(config: &ValidConfig, spec: Option<&ModelSpec>) -> Result<String> {
+    let calibration = assets::calibration(&config.calibration)?;
+    let Some(spec) = spec else {
+        // Never said to be fine: whether it fits the engine is the point of the check.
+        return Err(anyhow!("undamaged, but not compared: the engine could not be loaded"));
+    };
+    if !calibration.valid_for(&spec.sha256) {
+        return Err(anyhow!(
+            "it was made for the engine {:.12} and this one is {:.12}: run `crrd calibrate` with \
+             this engine, or name the engine it belongs to",
+            calibration.engine_sha256,
+            spec.sha256
+        ));
+    }
+    let without: Vec<_> = config
+        .recipes
+        .iter()
+        .filter(|r| calibration.limit(&r.class).is_none())
+        .map(named)
+        .collect();
+    if !without.is_empty() {
+        return Err(anyhow!(
+            "no limit for {}: run `crrd calibrate` with good parts of this class",
+            without.join(", ")
+        ));
+    }
+    describe_calibration(&calibration)
+}
+
+fn describe_calibration(calibration: &Calibration) -> Result<String> {
+    Ok(format!(
+        "id {:08x}, at most {} % of good parts rejected with {} % confidence",
+        calibration.id()?.0,
+        calibration.alpha * 100.0,
+        calibration.confidence * 100.0
+    ))
+}
+
+/// Lists the folder and reads the first picture as the station would.
+fn camera(config: &ValidConfig) -> Outcome {
+    let mut options = assets::replay_options(&config.camera, &config.recipes);
+    // The check waits for no trigger.
+    options.rate_hz = 0.0;
+    match first_picture(Replay::open(options, Arc::new(RealClock))) {
+        Ok(outcome) => outcome,
+        Err(error) => Outcome::Fail(format!("{error:#}")),
+    }
+}
+
+fn first_picture(replay: Result<Replay, crate::capture::CameraError>) -> Result<Outcome> {
+    let mut replay = replay?;
+    let files = replay.len();
+    replay.start(Pool::new(1, replay.frame_bytes_max()), 1)?;
+    let event = replay.next(RealClock.now().plus_ms(PICTURE_WAIT_MS))?;
+    replay.stop()?;
+    Ok(match event {
+        Event::Frame { trigger, .. } | Event::Incomplete { trigger, .. }
+            if trigger.recipe.is_none() =>
+        {
+            Outcome::Warn(format!(
+                "{files} files, but the first ({}) is in no folder named like a recipe's class: \
+                 such parts are INVALID; name the folders like the classes",
+                trigger.part
+            ))
+        }
+        Event::Frame { frame, .. } => Outcome::Ok(format!(
+            "{files} files, the first has {}x{} pixels",
+            frame.meta.width, frame.meta.height
+        )),
+        Event::Incomplete { trigger, .. } => Outcome::Warn(format!(
+            "{files} files, but the first ({}) cannot be read: such parts are INVALID; remove or \
+             replace it",
+            trigger.part
+        )),
+        other => Outcome::Fail(format!("no picture came ({other:?}); check the folder's drive")),
+    })
+}
+
+/// Writes a trial file; a folder that is still missing is tried by its nearest parent.
+fn state_dir(dir: &Path) -> Result<String> {
+    if dir.exists() {
+        fs::check_writable(dir)?;
+        return Ok(format!("{} can be written", dir.display()));
+    }
+    let parent = dir.ancestors().skip(1).find(|p| p.exists());
+    let parent = parent.filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::check_writable(parent)
+        .with_context(|| format!("state_dir {} is missing and cannot be made", dir.display()))?;
+    Ok(format!("{} will be made", dir.display()))
+}
+
+/// Connects as the station would, under another client id so that a running station keeps its
+/// connection. Never a failure: the station waits for its broker.
+fn broker(mqtt: &Mqtt) -> Outcome {
+    let place = format!("{}:{}", mqtt.host, mqtt.port);
+    let readable_by_all = mqtt
+        .password_file
+        .as_ref()
+        .filter(|file| std::fs::metadata(file).is_ok_and(|m| m.permissions().mode() & OTHERS != 0));
+    match (assets::credentials(mqtt).and_then(|c| connect(mqtt, c)), readable_by_all) {
+        (Err(error), _) => Outcome::Warn(format!(
+            "{place}: {error:#}; the station starts and delivers when the broker takes it: check \
+             mqtt.host, port, username and password_file"
+        )),
+        (Ok(()), Some(file)) => Outcome::Warn(format!(
+            "{place} takes us, but everybody may read {0}: chmod 640 {0}",
+            file.display()
+        )),
+        (Ok(()), None) => Outcome::Ok(format!("{place} takes us")),
+    }
+}
+
+fn connect(mqtt: &Mqtt, credentials: Option<crate::publish::Credentials>) -> Result<()> {
+    let id = format!("{}-check", mqtt.client_id);
+    let mut options = MqttOptions::new(id, mqtt.host.as_str(), mqtt.port);
+    options.set_clean_session(true);
+    if let Some(credentials) = credentials {
+        options.set_credentials(credentials.user, credentials.password);
+    }
+    let (client, mut connection) = Client::new(options, 1);
+    let deadline = Instant::now() + BROKER_WAIT;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match connection.recv_timeout(left) {
+            Ok(Ok(MqttEvent::Incoming(Packet::ConnAck(_)))) => break,
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return Err(anyhow!(error).context("not connected")),
+            Err(_) => return Err(anyhow!("no answer within {} s", BROKER_WAIT.as_secs())),
+        }
+    }
+    // A good-bye spares the broker's log an error; nothing depends on it.
+    if client.disconnect().is_ok() {
+        let _ = connection.recv_timeout(BROKER_WAIT);
+    }
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! `crrd engine check`, and the arguments by which every tool names its engine.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use super::assets;
+use crate::config::EngineSource;
+use crate::engine::bundle::{Bundle, BundleSource};
+use crate::engine::{self, Backend, Engine};
+use crate::frame::AnomalyMap;
+use crate::sys::clock::{Clock, RealClock};
+
+/// The word that names the engine and the limits inside the program; a folder of this name is
+/// `./demo`.
+pub const DEMO: &str = "demo";
+
+/// Inferences timed by `engine check`: enough for a median, a second or two on a slow machine.
+const SPEED_RUNS: usize = 9;
+
+/// Which engine a tool uses.
+#[derive(Clone, Debug, clap::Args)]
+pub struct EngineArgs {
+    /// Engine bundle: the folder that training wrote, or `demo` for the one inside the program
+    #[arg(long, value_name = "DIR")]
+    pub engine: String,
+    /// What runs the model: `cpu`, or `ort` where onnxruntime is built in
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub backend: BackendName,
+}
+
+/// A backend by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum BackendName {
+    /// tract, on every machine.
+    Cpu,
+    /// onnxruntime, found at run time.
+    Ort,
+}
+
+impl EngineArgs {
+    /// Where the bundle lies.
+    pub fn source(&self) -> BundleSource {
+        let source = match self.engine.as_str() {
+            DEMO => EngineSource::Demo,
+            folder => EngineSource::Folder(folder.into()),
+        };
+        assets::bundle_source(&source)
+    }
+
+    /// The backend.
+    pub fn backend(&self) -> Backend {
+        match self.backend {
+            BackendName::Cpu => Backend::Cpu,
+            BackendName::Ort => Backend::Ort,
+        }
+    }
+
+    /// Opens `count` engines, each proved by the golden pictures or sharing the proved model.
+    ///
+    /// # Errors
+    /// As [`engine::open_many`].
+    pub fn open(&self, count: usize) -> Result<Vec<Box<dyn Engine>>> {
+        Ok(engine::open_many(&self.source(), self.backend(), count)?)
+    }
+
+    /// Opens one engine.
+    ///
+    /// # Errors
+    /// As [`engine::open`].
+    pub fn open_one(&self) -> Result<Box<dyn Engine>> {
+        Ok(engine::open(&self.source(), self.backend())?)
+    }
+}
+
+/// Works on engine bundles
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum Action {
+    /// Checks a bundle: manifest, hashes, tensors, golden pictures on this machine
+    Check(EngineArgs),
+}
+
+/// # Errors
+/// When the bundle is not sound; the message says what is wrong and what to do.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let Action::Check(engine) = &args.action;
+    let source = engine.source();
+    let bundle = Bundle::load(&source)?;
+    let manifest = bundle.manifest();
+    println!("{source}: {}", manifest.name);
+    println!("  model    {} ({} bytes)", manifest.model.sha256, bundle.model().len());
+    println!(
+        "  input    {}x{} RGB, map {}x{}, {} arithmetic",
+        manifest.input.width,
+        manifest.input.height,
+        manifest.output.map_width,
+        manifest.output.map_height,
+        manifest.model.precision
+    );
+    println!("  method   {}, preset {}", manifest.method.name, manifest.method.preset);
+    println!("  classes  {}", manifest.classes.join(", "));
+    println!("  training {} ({})", manifest.training.command, manifest.created_utc);
+    println!("  licence  {}", manifest.licence.spdx);
+    let mut opened = engine.open_one()?;
+    let found = engine::self_check(&mut *opened, &bundle)?;
+    if found.pictures == 0 {
+        bail!("{source}: the bundle has no golden picture");
+    }
+    println!(
+        "  golden   {} pictures reproduced: map within {:.2e}, score within {:.2e}, allowed {:.2e}",
+        found.pictures, found.map_diff_max, found.score_diff_max, found.diff_allowed
+    );
+    println!(
+        "  speed    {:.1} ms a picture on one thread (median)",
+        median_ms(&mut *opened, &bundle)?
+    );
+    println!("ok");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Median time of one inference in milliseconds, over the golden pictures in turn. The self-check
+/// has warmed the engine up.
+fn median_ms(engine: &mut dyn Engine, bundle: &Bundle) -> Result<f64> {
+    let spec = engine.spec();
+    let mut map = AnomalyMap::unwritten(spec.map_width, spec.map_height);
+    let mut times = Vec::with_capacity(SPEED_RUNS);
+    for case in bundle.golden().cases().iter().cycle().take(SPEED_RUNS) {
+        let started = RealClock.now();
+        engine.infer(&case.image, &mut map)?;
+        times.push(RealClock.now().since(started).as_ms());
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[times.len() / 2])
+}

@@ -1,0 +1,120 @@
+//! `crrd run`: the station in production.
+//!
+//! Exit codes: 0 the source ended or a stop was asked for, and every accepted part is journaled;
+//! 1 a stage failed while running; 2 the station could not start. The service manager starts it
+//! again in both cases; `crrd check` says in detail what keeps a station from starting.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use super::assets;
+use crate::capture::replay::Replay;
+use crate::config::{self, ValidConfig};
+use crate::engine::{self, Backend};
+use crate::journal;
+use crate::pipeline::{Broker, Line, Parts, Recipe, Summary};
+use crate::publish;
+use crate::sys::clock::{Clock, RealClock};
+use crate::sys::log;
+use crate::sys::notify::Notify;
+use crate::sys::shutdown::Shutdown;
+
+const SECONDS_PER_DAY: u64 = 86_400;
+
+/// Arguments of `crrd run`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Configuration file; see docs/spec/config.md.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// Runs the station until its source ends or a signal stops it.
+///
+/// # Errors
+/// When the station cannot start.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    // Before any thread and any slow step: a signal during the start must be heard.
+    let shutdown = Shutdown::install().context("cannot install the signal handlers")?;
+    let notify = Notify::from_env();
+    let config = config::load(&args.config)?;
+    log::init(config.log)?;
+    let line = Line::start(parts(&config)?)?;
+    match line.run(&shutdown, &notify) {
+        Ok(summary) => {
+            report(&summary);
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "the station ended");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// The last line of the log.
+fn report(summary: &Summary) {
+    let ms = |q| summary.latencies.quantile(q).map_or(0.0, |l| l.as_ms());
+    let c = summary.counters;
+    tracing::info!(
+        epoch = summary.epoch,
+        parts = c.parts,
+        pass = c.pass,
+        reject = c.reject,
+        invalid = c.invalid,
+        latency_p50_ms = ms(0.5),
+        latency_p99_ms = ms(0.99),
+        delivered = summary.delivered,
+        "done"
+    );
+}
+
+/// Everything the configuration names, loaded and checked.
+fn parts(config: &ValidConfig) -> anyhow::Result<Parts> {
+    let clock: Arc<dyn Clock> = Arc::new(RealClock);
+    let engine = engine::open(&assets::bundle_source(&config.engine), Backend::Cpu)?;
+    let recipes =
+        config.recipes.iter().map(|r| Recipe { id: r.id, class: r.class.clone() }).collect();
+    let calibration = assets::calibration(&config.calibration)?;
+    let camera =
+        Replay::open(assets::replay_options(&config.camera, &config.recipes), Arc::clone(&clock))?;
+    Ok(Parts {
+        station: config.station.clone(),
+        camera: Box::new(camera),
+        engine,
+        calibration,
+        recipes,
+        latency_ms_max: config.limits.latency_ms_max.into(),
+        queue_frames: config.limits.queue_frames,
+        journal_dir: config.state_dir.clone(),
+        journal_sync: match config.journal.sync {
+            config::SyncMode::Full => journal::Sync::Full,
+            config::SyncMode::Normal => journal::Sync::Normal,
+        },
+        journal_bytes_max: config.journal.bytes_max,
+        journal_age_days_max: u32::try_from(config.journal.age_max.as_secs() / SECONDS_PER_DAY)
+            .unwrap_or(u32::MAX),
+        broker: broker(&config.mqtt)?,
+        observer: None,
+        clock,
+    })
+}
+
+fn broker(mqtt: &config::Mqtt) -> anyhow::Result<Broker> {
+    Ok(Broker {
+        host: mqtt.host.clone(),
+        port: mqtt.port,
+        prefix: mqtt.prefix.clone(),
+        client_id: mqtt.client_id.clone(),
+        credentials: assets::credentials(mqtt)?,
+        keep_alive_s: mqtt.keep_alive_s,
+        limits: publish::Limits {
+            window: mqtt.live_in_flight_max.saturating_add(mqtt.hist_in_flight_max),
+            bulk_window: mqtt.hist_in_flight_max,
+            ..publish::Limits::default()
+        },
+    })
+}

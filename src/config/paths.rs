@@ -1,0 +1,59 @@
+//! Whether the files and folders that a configuration names are there.
+
+use std::path::Path;
+
+use super::problem::Problem;
+use super::types::{CalibrationSource, EngineSource, ValidConfig};
+use super::validate::Lines;
+
+/// A problem for each path that is missing or of the wrong kind. The state folder is not among
+/// them: the station makes it.
+pub(super) fn problems(config: &ValidConfig, lines: &Lines) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut check = |field: &str, path: &Path, wanted: Wanted, remedy: &str| {
+        if let Some(what) = wanted.missing(path) {
+            problems.push(Problem {
+                file: config.file.clone(),
+                line: lines.get(field).copied(),
+                field: field.to_owned(),
+                value: Some(format!("{:?}", path.display().to_string())),
+                what,
+                remedy: remedy.to_owned(),
+            });
+        }
+    };
+    if let EngineSource::Folder(path) = &config.engine {
+        check("engine", path, Wanted::Folder, "name the bundle folder that training wrote");
+    }
+    if let CalibrationSource::File(path) = &config.calibration {
+        check("calibration", path, Wanted::File, "make it with `crrd calibrate`");
+    }
+    check("camera.folder", &config.camera.folder, Wanted::Folder, "name the folder of pictures");
+    if let Some(path) = &config.mqtt.password_file {
+        check("mqtt.password_file", path, Wanted::File, "write the password into it");
+    }
+    problems
+}
+
+#[derive(Clone, Copy)]
+enum Wanted {
+    File,
+    Folder,
+}
+
+impl Wanted {
+    fn missing(self, path: &Path) -> Option<String> {
+        let (name, right) = match self {
+            Wanted::File => ("file", std::fs::metadata(path).map(|m| m.is_file())),
+            Wanted::Folder => ("folder", std::fs::metadata(path).map(|m| m.is_dir())),
+        };
+        match right {
+            Ok(true) => None,
+            Ok(false) => Some(format!("this is not a {name}")),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Some(format!("there is no such {name}"))
+            }
+            Err(error) => Some(format!("this {name} cannot be reached ({error})")),
+        }
+    }
+}

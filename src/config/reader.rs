@@ -1,0 +1,372 @@
+//! Reads a TOML table field by field, notes every problem and every field that was asked for.
+//!
+//! Serde would stop at the first problem; an integrator wants all of them. Whatever was not
+//! asked for when a section is finished is an unknown field.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::{Range, RangeInclusive};
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::problem::Problem;
+
+/// Longest value repeated in a message, in characters.
+const VALUE_SHOWN_CHARS: usize = 60;
+
+/// The text, its problems and its fields.
+pub(super) struct Report<'a> {
+    pub(super) file: &'a Path,
+    text: &'a str,
+    problems: RefCell<Vec<Problem>>,
+    lines: RefCell<BTreeMap<String, usize>>,
+    asked: RefCell<Vec<(String, String)>>,
+}
+
+/// What a [`Report`] leaves behind.
+pub(super) struct Findings {
+    pub(super) problems: Vec<Problem>,
+    /// Line of each field that is there.
+    pub(super) lines: BTreeMap<String, usize>,
+    /// Every field asked for and its default as text.
+    #[cfg(test)]
+    pub(super) asked: Vec<(String, String)>,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(file: &'a Path, text: &'a str) -> Self {
+        Self {
+            file,
+            text,
+            problems: RefCell::default(),
+            lines: RefCell::default(),
+            asked: RefCell::default(),
+        }
+    }
+
+    pub(super) fn finish(self) -> Findings {
+        Findings {
+            problems: self.problems.into_inner(),
+            lines: self.lines.into_inner(),
+            #[cfg(test)]
+            asked: self.asked.into_inner(),
+        }
+    }
+
+    /// Notes a problem at a place in the text (a syntax error has no field).
+    pub(super) fn add(
+        &self,
+        span: Option<Range<usize>>,
+        field: &str,
+        value: Option<String>,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        self.problems.borrow_mut().push(Problem {
+            file: self.file.to_owned(),
+            line: span.map(|s| self.line(s.start)),
+            field: field.to_owned(),
+            value,
+            what: what.into(),
+            remedy: remedy.into(),
+        });
+    }
+
+    fn line(&self, offset: usize) -> usize {
+        let before = &self.text.as_bytes()[..offset.min(self.text.len())];
+        before.iter().filter(|b| **b == b'\n').count() + 1
+    }
+
+    fn shown(&self, span: Range<usize>) -> String {
+        let value = self.text.get(span).unwrap_or_default().trim();
+        match value.char_indices().nth(VALUE_SHOWN_CHARS) {
+            Some((cut, _)) => format!("{} ...", &value[..cut]),
+            None => value.to_owned(),
+        }
+    }
+}
+
+/// One table of the file; absent tables read as empty.
+pub(super) struct Section<'a> {
+    report: &'a Report<'a>,
+    path: String,
+    table: Option<&'a DeTable<'a>>,
+    span: Option<Range<usize>>,
+    names: RefCell<Vec<&'static str>>,
+}
+
+/// A value that is there, with its place for later messages.
+pub(super) struct Found<'a, T> {
+    pub(super) value: T,
+    field: String,
+    span: Range<usize>,
+    report: &'a Report<'a>,
+}
+
+impl<'a, T> Found<'a, T> {
+    /// Notes that the value is refused.
+    pub(super) fn refuse(&self, what: impl Into<String>, remedy: impl Into<String>) {
+        let shown = self.report.shown(self.span.clone());
+        self.report.add(Some(self.span.clone()), &self.field, Some(shown), what, remedy);
+    }
+
+    fn with<U>(self, value: U) -> Found<'a, U> {
+        Found { value, field: self.field, span: self.span, report: self.report }
+    }
+}
+
+impl<'a> Section<'a> {
+    /// The whole document.
+    pub(super) fn root(report: &'a Report<'a>, table: &'a DeTable<'a>) -> Self {
+        Self {
+            report,
+            path: String::new(),
+            table: Some(table),
+            span: None,
+            names: RefCell::default(),
+        }
+    }
+
+    /// The table `[name]`, empty when absent.
+    pub(super) fn section(&self, name: &'static str) -> Section<'a> {
+        self.names.borrow_mut().push(name);
+        let found = self.lookup(name, "a table", |v| v.as_table());
+        let (table, span) = found.map(|f| (f.value, f.span)).unzip();
+        Section {
+            report: self.report,
+            path: self.join(name),
+            table,
+            span,
+            names: RefCell::default(),
+        }
+    }
+
+    /// The tables `[[name]]`, none when absent.
+    pub(super) fn sections(&self, name: &'static str) -> Vec<Section<'a>> {
+        self.names.borrow_mut().push(name);
+        let Some(found) = self.lookup(name, "a list of tables", |v| v.as_array()) else {
+            return Vec::new();
+        };
+        let mut sections = Vec::new();
+        for (i, item) in found.value.iter().enumerate() {
+            let path = format!("{}[{i}]", self.join(name));
+            let span = item.span();
+            match item.get_ref().as_table() {
+                Some(table) => sections.push(Section {
+                    report: self.report,
+                    path,
+                    table: Some(table),
+                    span: Some(span),
+                    names: RefCell::default(),
+                }),
+                None => {
+                    let shown = Some(self.report.shown(span.clone()));
+                    let remedy = format!("write each as a [[{name}]] table");
+                    self.report.add(Some(span), &path, shown, "not a table", remedy);
+                }
+            }
+        }
+        sections
+    }
+
+    /// Text, when there.
+    pub(super) fn text(&self, name: &'static str, default: &str) -> Option<Found<'a, &'a str>> {
+        self.ask(name, default);
+        self.lookup(name, "a text in quotes", |v| v.as_str())
+    }
+
+    /// Text that must be there.
+    pub(super) fn text_required(
+        &self,
+        name: &'static str,
+        remedy: &str,
+    ) -> Option<Found<'a, &'a str>> {
+        let found = self.text(name, "required");
+        if !self.has(name) {
+            self.missing(name, remedy);
+        }
+        found
+    }
+
+    /// One of a few words.
+    pub(super) fn word<T: Copy>(
+        &self,
+        name: &'static str,
+        words: &[(&'static str, T)],
+        default: usize,
+    ) -> T {
+        let (default_word, default) = words[default];
+        let Some(found) = self.text(name, &format!("\"{default_word}\"")) else { return default };
+        match words.iter().find(|(word, _)| *word == found.value) {
+            Some((_, value)) => *value,
+            None => {
+                let list: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+                found.refuse("not one of the known words", format!("use {}", list.join(" or ")));
+                default
+            }
+        }
+    }
+
+    /// A whole number in a range.
+    pub(super) fn integer(
+        &self,
+        name: &'static str,
+        range: RangeInclusive<i64>,
+        default: i64,
+    ) -> i64 {
+        self.ask(name, &default.to_string());
+        self.ranged(name, &range).map_or(default, |found| found.value)
+    }
+
+    /// A whole number in a range, when there.
+    pub(super) fn integer_optional(
+        &self,
+        name: &'static str,
+        range: RangeInclusive<i64>,
+        default: &str,
+    ) -> Option<Found<'a, i64>> {
+        self.ask(name, default);
+        self.ranged(name, &range)
+    }
+
+    /// A whole number in a range that must be there.
+    pub(super) fn integer_required(
+        &self,
+        name: &'static str,
+        range: RangeInclusive<i64>,
+        remedy: &str,
+    ) -> Option<Found<'a, i64>> {
+        let found = self.integer_optional(name, range, "required");
+        if !self.has(name) {
+            self.missing(name, remedy);
+        }
+        found
+    }
+
+    /// A finite number in a range.
+    pub(super) fn number(
+        &self,
+        name: &'static str,
+        range: RangeInclusive<f64>,
+        default: f64,
+    ) -> f64 {
+        self.ask(name, &default.to_string());
+        let parse = |v: &DeValue<'_>| match v {
+            DeValue::Integer(_) => integer(v).map(|i| i as f64),
+            DeValue::Float(f) => f.as_str().parse().ok(),
+            _ => None,
+        };
+        let Some(found) = self.lookup(name, "a number", parse) else { return default };
+        // `contains` is false for NaN.
+        if range.contains(&found.value) {
+            return found.value;
+        }
+        let remedy = format!("use {} to {}", range.start(), range.end());
+        found.refuse("out of range", remedy);
+        default
+    }
+
+    /// A path, made relative to the configuration file.
+    pub(super) fn anchor(&self, path: &str) -> PathBuf {
+        self.report.file.parent().unwrap_or(Path::new("")).join(path)
+    }
+
+    /// Whether the field is there, whatever its value.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.table.is_some_and(|t| t.get(name).is_some())
+    }
+
+    /// Notes that a field is needed and missing.
+    pub(super) fn missing(&self, name: &str, remedy: &str) {
+        self.report.add(self.span.clone(), &self.join(name), None, "missing", remedy);
+    }
+
+    /// Notes every field that was not asked for. Its value is not shown: it may be a secret.
+    pub(super) fn finish(self) {
+        let names = self.names.borrow();
+        for (key, _) in self.table.into_iter().flatten() {
+            let name: &str = key.get_ref();
+            if names.contains(&name) {
+                continue;
+            }
+            let remedy = match nearest(name, &names) {
+                _ if name == "password" => {
+                    "put the password into a file and name it in password_file".to_owned()
+                }
+                Some(known) => format!("did you mean {known:?}?"),
+                None => format!("remove it; known here: {}", names.join(", ")),
+            };
+            self.report.add(Some(key.span()), &self.join(name), None, "unknown field", remedy);
+        }
+    }
+
+    fn ask(&self, name: &'static str, default: &str) {
+        self.names.borrow_mut().push(name);
+        self.report.asked.borrow_mut().push((self.join(name), default.to_owned()));
+    }
+
+    fn ranged(&self, name: &str, range: &RangeInclusive<i64>) -> Option<Found<'a, i64>> {
+        let found = self.lookup(name, "a whole number", |v| v.as_integer().map(|_| integer(v)))?;
+        match found.value {
+            Some(value) if range.contains(&value) => Some(found.with(value)),
+            _ => {
+                found.refuse("out of range", format!("use {} to {}", range.start(), range.end()));
+                None
+            }
+        }
+    }
+
+    fn lookup<T>(
+        &self,
+        name: &str,
+        wanted: &str,
+        read: impl FnOnce(&'a DeValue<'a>) -> Option<T>,
+    ) -> Option<Found<'a, T>> {
+        let item: &'a Spanned<DeValue<'a>> = self.table?.get(name)?;
+        let field = self.join(name);
+        let span = item.span();
+        self.report.lines.borrow_mut().insert(field.clone(), self.report.line(span.start));
+        let place = Found { value: (), field, span, report: self.report };
+        match read(item.get_ref()) {
+            Some(value) => Some(place.with(value)),
+            None => {
+                let is = item.get_ref().type_str();
+                place.refuse(format!("this is of type {is}"), format!("write {wanted}"));
+                None
+            }
+        }
+    }
+
+    fn join(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+    }
+}
+
+fn integer(value: &DeValue<'_>) -> Option<i64> {
+    value.as_integer().and_then(|i| i64::from_str_radix(i.as_str(), i.radix()).ok())
+}
+
+/// The known name at most two edits away.
+fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
+    const EDITS_MAX: usize = 2;
+    let near = |k: &&'n str| (edits(name, k), *k);
+    let (distance, best) = known.iter().map(near).min()?;
+    (distance <= EDITS_MAX && distance < best.len()).then_some(best)
+}
+
+/// Levenshtein distance in bytes.
+fn edits(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let replace = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replace.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,264 @@
+//! Tests of the configuration: one bad file, every message.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::frame::{PixelFormat, RecipeId};
+use crate::sys::log::{Format, Level};
+
+const EXAMPLE: &str = include_str!("../../systemd/crrd.toml.example");
+const SPEC: &str = include_str!("../../docs/spec/config.md");
+const FILE: &str = "/etc/crrd/crrd.toml";
+
+const SMALL: &str = r#"
+station = "line1"
+engine = "engines/steel"
+calibration = "steel.toml"
+[[recipe]]
+id = 7
+class = "steel"
+[camera]
+folder = "parts"
+"#;
+
+fn messages(text: &str) -> Vec<String> {
+    match parse(Path::new(FILE), text) {
+        Ok(_) => Vec::new(),
+        Err(error) => error.problems().iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// `SMALL` with `from` replaced, and the one message it gives.
+fn one_message(from: &str, to: &str) -> String {
+    assert!(SMALL.contains(from), "{from}");
+    let found = messages(&SMALL.replacen(from, to, 1));
+    assert_eq!(found.len(), 1, "{to}: {found:#?}");
+    found.into_iter().next().unwrap()
+}
+
+#[test]
+fn a_small_file_is_valid_and_has_the_documented_defaults() {
+    let config = parse(Path::new(FILE), SMALL).unwrap();
+    assert_eq!(config.station.as_str(), "line1");
+    assert_eq!(config.state_dir, PathBuf::from("/var/lib/crrd"));
+    assert_eq!(config.engine, EngineSource::Folder("/etc/crrd/engines/steel".into()));
+    assert_eq!(config.calibration, CalibrationSource::File("/etc/crrd/steel.toml".into()));
+    assert_eq!(config.recipes, [Recipe { id: RecipeId(7), class: "steel".into() }]);
+    assert_eq!(config.camera.folder, PathBuf::from("/etc/crrd/parts"));
+    assert_eq!(config.camera.recipe, RecipeChoice::Fixed(RecipeId(7)));
+    assert_eq!((config.camera.format, config.camera.mode), (FileFormat::Image, Mode::Once));
+    assert_eq!(config.camera.rate_hz, 0.0);
+    assert_eq!((config.mqtt.host.as_str(), config.mqtt.port), ("127.0.0.1", 1883));
+    assert_eq!(config.mqtt.client_id, "crrd-line1");
+    assert_eq!((config.mqtt.username, config.mqtt.password_file), (None, None));
+    assert_eq!(config.limits, Limits { latency_ms_max: 1000, queue_frames: 4 });
+    assert_eq!(config.journal.sync, SyncMode::Full);
+    assert_eq!(config.journal.bytes_max, 2_000_000_000);
+    assert_eq!(config.journal.age_max, Duration::from_secs(365 * 86_400));
+    assert_eq!((config.log.level, config.log.format), (Level::Info, Format::Text));
+}
+
+#[test]
+fn every_problem_is_reported_at_once_with_line_field_value_and_remedy() {
+    let text = r#"station = "line 1"
+engine = 5
+calbration = "x.toml"
+[mqtt]
+port = 70000
+password = "secret-word"
+[camera]
+rate_hz = nan
+mode = "twice"
+"#;
+    let found = messages(text);
+    let expected = [
+        "/etc/crrd/crrd.toml:1: station = \"line 1\": cannot be one level",
+        "/etc/crrd/crrd.toml:2: engine = 5: this is of type integer; write a text in quotes",
+        "/etc/crrd/crrd.toml:3: calbration: unknown field; did you mean \"calibration\"?",
+        "/etc/crrd/crrd.toml:5: mqtt.port = 70000: out of range; use 1 to 65535",
+        "/etc/crrd/crrd.toml:6: mqtt.password: unknown field; put the password into a file",
+        "/etc/crrd/crrd.toml:7: camera.folder: missing; name the folder",
+        "/etc/crrd/crrd.toml:8: camera.rate_hz = nan: out of range; use 0 to 1000",
+        "/etc/crrd/crrd.toml:9: camera.mode = \"twice\": not one of the known words; use \"once\"",
+        "/etc/crrd/crrd.toml: calibration: missing; name the file",
+        "/etc/crrd/crrd.toml: recipe: missing; add a [[recipe]] table",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (message, start) in found.iter().zip(expected) {
+        assert!(message.starts_with(start), "{message}\nshould start with\n{start}");
+        assert!(!message.contains("secret-word"), "{message}");
+    }
+}
+
+#[test]
+fn each_bad_value_gives_one_message_that_says_what_to_do() {
+    for (from, to, says) in [
+        ("\"line1\"", "\"a/b\"", "ASCII letters"),
+        ("\"engines/steel\"", "\"\"", "bundle folder"),
+        ("\"steel.toml\"", "\"demo\"", "belong to the demo engine"),
+        ("id = 7", "id = 65536", "use 0 to 65535"),
+        ("id = 7", "id = -1", "use 0 to 65535"),
+        ("id = 7", "id = 99999999999999999999", "use 0 to 65535"),
+        ("class = \"steel\"", "class = \"a/b\"", "without '/'"),
+        ("[[recipe]]", "[[recipe]]\nid = 7\nclass = \"b\"\n[[recipe]]", "several recipes"),
+        ("folder = \"parts\"", "folder = \"\"", "folder with the pictures"),
+        ("folder = \"parts\"", "folder = \"parts\"\nrecipe = 8", "no [[recipe]] has this id"),
+        ("folder = \"parts\"", "folder = \"p\"\nrecipe_from = \"name\"", "use \"folder\""),
+        ("folder = \"parts\"", "folder = \"p\"\nrecipe = 7\nrecipe_from = \"folder\"", "not both"),
+        ("folder = \"parts\"", "folder = \"parts\"\nwidth = 3", "set format = \"raw\""),
+        ("folder = \"parts\"", "folder = \"parts\"\nrate_hz = -1", "use 0 to 1000"),
+        ("folder = \"parts\"", "folder = \"parts\"\nkind = \"gige\"", "use \"replay\""),
+        ("[camera]", "[mqtt]\nhost = \"broker:1883\"\n[camera]", "field of its own"),
+        ("[camera]", "[mqtt]\nprefix = \"a//b\"\n[camera]", "joined by '/'"),
+        ("[camera]", "[mqtt]\nprefix = \"a/#\"\n[camera]", "joined by '/'"),
+        ("[camera]", "[mqtt]\nprefix = \"a/b/c/d/e/f/g/h/i\"\n[camera]", "11 levels"),
+        ("[camera]", "[mqtt]\nclient_id = \"a b\"\n[camera]", "without white space"),
+        ("[camera]", "[mqtt]\npassword_file = \"p\"\n[camera]", "set username too"),
+        ("[camera]", "[journal]\nsync = \"off\"\n[camera]", "use \"full\" or \"normal\""),
+        ("[camera]", "[limits]\nqueue_frames = 0\n[camera]", "use 1 to 64"),
+        ("[camera]", "[log]\nlevel = \"loud\"\n[camera]", "\"error\" or \"warn\""),
+        ("[camera]", "[lgo]\n[camera]", "did you mean \"log\"?"),
+        ("[camera]", "[camera", "mend the TOML syntax"),
+        ("[[recipe]]", "[recipe]", "write a list of tables"),
+    ] {
+        // Some edits bring a second, true message; the one that is looked for must be there.
+        let found = messages(&SMALL.replacen(from, to, 1));
+        assert!(found.iter().any(|m| m.contains(says)), "{to}: {found:#?}");
+        assert!(found.iter().all(|m| m.starts_with(FILE)), "{found:#?}");
+    }
+    assert!(one_message("id = 7", "id = 7.5").contains("type float"));
+}
+
+#[test]
+fn a_topic_that_a_plc_cannot_take_is_refused() {
+    let station = "s".repeat(32);
+    let text = |prefix: usize| {
+        SMALL.replacen("line1", &station, 1)
+            + &format!("[mqtt]\nprefix = \"{}\"", "p".repeat(prefix))
+    };
+    // 23 + 32 + 7 + 2 slashes = 64.
+    assert!(messages(&text(23)).is_empty());
+    assert!(messages(&text(24))[0].contains("65 characters"));
+}
+
+#[test]
+fn raw_files_need_their_size_and_layout() {
+    let raw = SMALL.to_owned() + "format = \"raw\"\nwidth = 640\n";
+    let found = messages(&raw);
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(found[0].contains("camera.height: missing"), "{found:#?}");
+    assert!(found[1].contains("camera.pixel_format: missing"), "{found:#?}");
+    let whole = raw + "height = 480\npixel_format = \"Bgr8\"";
+    let config = parse(Path::new(FILE), &whole).unwrap();
+    let pixel_format = PixelFormat::Bgr8;
+    assert_eq!(config.camera.format, FileFormat::Raw { width: 640, height: 480, pixel_format });
+}
+
+#[test]
+fn the_class_folder_names_the_recipe_when_classes_are_unique() {
+    let two = |class: &str| {
+        SMALL.replacen("folder", "recipe_from = \"folder\"\nfolder", 1)
+            + &format!("[[recipe]]\nid = 8\nclass = \"{class}\"")
+    };
+    let config = parse(Path::new(FILE), &two("brass")).unwrap();
+    assert_eq!(config.camera.recipe, RecipeChoice::ClassFolder);
+    assert!(messages(&two("steel"))[0].contains("two recipes have the class"));
+}
+
+#[test]
+fn the_shipped_example_is_valid_and_shows_every_field_with_its_default() {
+    parse(Path::new(FILE), EXAMPLE).unwrap();
+    for (path, default) in fields() {
+        let (section, name) = path.rsplit_once('.').unwrap_or(("", &path));
+        let header = match section {
+            "" => "# Configuration".to_owned(),
+            "recipe[0]" => "[[recipe]]".to_owned(),
+            other => format!("[{other}]"),
+        };
+        let mut lines = EXAMPLE.lines().skip_while(|l| !l.starts_with(&header)).skip(1);
+        let line = lines.by_ref().take_while(|l| !l.starts_with('[')).find(|l| {
+            l.trim_start_matches('#').strip_prefix(name).is_some_and(|l| l.starts_with(" = "))
+        });
+        let line = line.unwrap_or_else(|| panic!("{path} is not in the example"));
+        if default.starts_with('"') && !default.contains("STATION")
+            || default.bytes().all(|b| b.is_ascii_digit())
+        {
+            assert_eq!(line, format!("#{name} = {default}"), "{path}");
+        }
+    }
+}
+
+#[test]
+fn the_reference_has_every_field_with_its_default_and_no_other() {
+    let rows: Vec<(String, String)> = SPEC
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.strip_prefix("| `")?.split('|').map(str::trim);
+            let field = cells.next()?.trim_end_matches('`').to_owned();
+            let default = cells.nth(1)?.trim_matches('`').to_owned();
+            Some((field, default))
+        })
+        .collect();
+    let mut documented = rows.clone();
+    let mut expected: Vec<_> =
+        fields().into_iter().map(|(path, default)| (path.replace("[0]", ""), default)).collect();
+    documented.sort();
+    expected.sort();
+    assert_eq!(documented, expected);
+}
+
+/// Every field the code asks for and its default.
+fn fields() -> Vec<(String, String)> {
+    validate::examine(Path::new(FILE), EXAMPLE).1.asked
+}
+
+#[test]
+fn loading_names_each_missing_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("crrd.toml");
+    std::fs::write(&file, SMALL).unwrap();
+    std::fs::write(dir.path().join("parts"), "a file, not a folder").unwrap();
+    let error = load(&file).unwrap_err();
+    assert_eq!(error.kind(), ConfigErrorKind::Invalid);
+    let found: Vec<_> = error.problems().iter().map(ToString::to_string).collect();
+    assert_eq!(found.len(), 3, "{found:#?}");
+    for (message, says) in
+        found.iter().zip([":3: engine = ", ":4: calibration = ", ":9: camera.folder = "])
+    {
+        assert!(message.contains(says), "{message}");
+        assert!(message.starts_with(&file.display().to_string()), "{message}");
+    }
+    assert!(found[1].contains("crrd calibrate"));
+    assert!(found[2].contains("not a folder"));
+}
+
+#[test]
+fn an_unreadable_file_is_named() {
+    let error = load(Path::new("/nonexistent/crrd.toml")).unwrap_err();
+    assert_eq!(error.kind(), ConfigErrorKind::Unreadable);
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("/nonexistent/crrd.toml"), "{source}");
+}
+
+proptest! {
+    #[test]
+    fn no_text_brings_the_parser_down(text in "\\PC*") {
+        let _ = parse(Path::new(FILE), &text);
+    }
+
+    #[test]
+    fn a_file_with_one_byte_changed_is_valid_or_explained(at in 0..SMALL.len(), byte in 32..127u8) {
+        let mut bytes = SMALL.as_bytes().to_vec();
+        bytes[at] = byte;
+        let text = String::from_utf8(bytes).unwrap();
+        if let Err(error) = parse(Path::new(FILE), &text) {
+            prop_assert!(!error.problems().is_empty());
+            for problem in error.problems() {
+                prop_assert!(!problem.what.is_empty() && !problem.remedy.is_empty());
+            }
+        }
+    }
+}

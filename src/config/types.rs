@@ -1,0 +1,165 @@
+//! What a valid configuration says. Every value here has been checked; limits are in range,
+//! names can be carried by a topic, paths are absolute or relative to the working folder.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::frame::{PixelFormat, RecipeId, StationId};
+use crate::sys::log::LogSettings;
+
+/// A checked configuration. Defaults are stated at each field.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValidConfig {
+    /// The file it came from.
+    pub file: PathBuf,
+    /// `station`: name of the station, one MQTT topic level. Required.
+    pub station: StationId,
+    /// `state_dir`: folder of the verdict journal. Default `/var/lib/crrd`.
+    pub state_dir: PathBuf,
+    /// `engine`: the model. Required.
+    pub engine: EngineSource,
+    /// `calibration`: the limits. Required.
+    pub calibration: CalibrationSource,
+    /// `[mqtt]`.
+    pub mqtt: Mqtt,
+    /// `[[recipe]]`, at least one; ids are unique.
+    pub recipes: Vec<Recipe>,
+    /// `[camera]`.
+    pub camera: Camera,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[journal]`.
+    pub journal: Journal,
+    /// `[log]`: `level` (default `info`) and `format` (default `text`).
+    pub log: LogSettings,
+}
+
+/// Where the model comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EngineSource {
+    /// `"demo"`: the bundle inside the program.
+    Demo,
+    /// A bundle folder with `manifest.toml`.
+    Folder(PathBuf),
+}
+
+/// Where the limits come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CalibrationSource {
+    /// `"demo"`: the limits inside the program; only with the demo engine.
+    Demo,
+    /// A calibration file.
+    File(PathBuf),
+}
+
+/// The broker and how to speak to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mqtt {
+    /// Name or address of the broker. Default `127.0.0.1`.
+    pub host: String,
+    /// TCP port. Default 1883.
+    pub port: u16,
+    /// First topic levels. Default `crr`.
+    pub prefix: String,
+    /// MQTT client id, unique at the broker. Default `crrd-` and the station.
+    pub client_id: String,
+    /// User name. Default none.
+    pub username: Option<String>,
+    /// File whose first line is the password. Default none.
+    pub password_file: Option<PathBuf>,
+    /// Silence after which either side checks the connection; the broker publishes the last
+    /// will after one and a half times this. Default 5.
+    pub keep_alive_s: u16,
+    /// Live messages sent and not yet acknowledged. Default 32.
+    pub live_in_flight_max: u16,
+    /// Late (`hist`) messages sent and not yet acknowledged. Default 32.
+    pub hist_in_flight_max: u16,
+}
+
+/// What the PLC's recipe number means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipe {
+    /// Recipe number, 0 to 65535. Required.
+    pub id: RecipeId,
+    /// Product class of the engine. Required.
+    pub class: String,
+}
+
+/// The replay camera: files of a folder, in the order of their names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Camera {
+    /// Folder with the pictures; sub-folders included. Required.
+    pub folder: PathBuf,
+    /// What the files are. Default `image`.
+    pub format: FileFormat,
+    /// Which recipe a picture belongs to. Default: the only recipe.
+    pub recipe: RecipeChoice,
+    /// Pictures a second; 0 = as fast as the station takes them. Default 0.
+    pub rate_hz: f64,
+    /// Default `once`.
+    pub mode: Mode,
+}
+
+/// What the replayed files are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileFormat {
+    /// `image`: PNG, JPEG, BMP or TIFF, by content.
+    Image,
+    /// `raw`: pixels without header or padding, as a camera delivers them.
+    Raw {
+        /// Pixels in a row.
+        width: u32,
+        /// Rows.
+        height: u32,
+        /// Layout of one pixel.
+        pixel_format: PixelFormat,
+    },
+}
+
+/// Which recipe a picture belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecipeChoice {
+    /// `recipe = ID`: all pictures.
+    Fixed(RecipeId),
+    /// `recipe_from = "folder"`: the recipe whose class is the first folder name on the way to the
+    /// picture that is a class; then classes are unique among the recipes.
+    ClassFolder,
+}
+
+/// What happens after the last picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The run ends.
+    Once,
+    /// It begins again with the first.
+    Loop,
+}
+
+/// Limits of the data path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// From trigger to verdict; later is INVALID. Default 1000.
+    pub latency_ms_max: u32,
+    /// Frames waiting for the engine. Default 4.
+    pub queue_frames: usize,
+}
+
+/// The verdict journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Journal {
+    /// How durable a verdict is before it is published. Default `full`.
+    pub sync: SyncMode,
+    /// `bytes_max_mb` (10^6 bytes): size bound, masks are dropped first. Default 2000.
+    pub bytes_max: u64,
+    /// `age_max_days`: rows older than this are dropped. Default 365.
+    pub age_max: Duration,
+}
+
+/// SQLite's synchronous setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncMode {
+    /// `full`: survives a power cut.
+    Full,
+    /// `normal`: survives a kill of the process; a power cut may cost the newest verdicts.
+    Normal,
+}

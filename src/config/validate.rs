@@ -1,0 +1,271 @@
+//! The fields of the file, their ranges, defaults and relations. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::camera::camera;
+use super::problem::ConfigError;
+use super::reader::{Findings, Report, Section};
+use super::types::{
+    CalibrationSource, EngineSource, Journal, Limits, Mqtt, Recipe, SyncMode, ValidConfig,
+};
+use crate::frame::{RecipeId, StationId};
+use crate::sys::log::{Format, Level, LogSettings};
+
+/// Where the journal lives unless told otherwise: systemd's `StateDirectory=crrd`.
+const STATE_DIR_DEFAULT: &str = "/var/lib/crrd";
+/// The word that names the engine and limits inside the program.
+const DEMO: &str = "demo";
+/// Longest topic a Rockwell add-on instruction takes, in characters.
+const TOPIC_BYTES_MAX: usize = 64;
+/// Most topic levels that CODESYS takes by default.
+const TOPIC_LEVELS_MAX: usize = 10;
+/// Longest last level of a PLC-facing topic: `verdict`.
+const TOPIC_NAME_BYTES_MAX: usize = 7;
+/// Longest client id; brokers need not take more than 23 characters but all known ones do.
+const CLIENT_ID_BYTES_MAX: usize = 64;
+/// Longest class name, so that a record stays a line.
+const CLASS_BYTES_MAX: usize = 64;
+/// A window beyond this only hides a broker that does not keep up.
+const IN_FLIGHT_MAX: i64 = 1000;
+
+/// Lines of the fields that are there, for problems found later.
+pub(super) type Lines = BTreeMap<String, usize>;
+
+pub(super) fn validate(file: &Path, text: &str) -> Result<(ValidConfig, Lines), ConfigError> {
+    let (config, findings) = examine(file, text);
+    match config {
+        Some(config) if findings.problems.is_empty() => Ok((config, findings.lines)),
+        _ => Err(ConfigError::invalid(findings.problems)),
+    }
+}
+
+/// The configuration as far as it can be read, and everything found on the way.
+pub(super) fn examine(file: &Path, text: &str) -> (Option<ValidConfig>, Findings) {
+    let report = Report::new(file, text);
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        for error in errors {
+            report.add(error.span(), "", None, error.message(), "mend the TOML syntax");
+        }
+        // Fields around a syntax error would only bring up misleading problems.
+        return (None, report.finish());
+    }
+    let config = root(Section::root(&report, table.get_ref()), file);
+    (config, report.finish())
+}
+
+fn root(top: Section<'_>, file: &Path) -> Option<ValidConfig> {
+    let station = station(&top);
+    let state_dir = top.text("state_dir", &format!("\"{STATE_DIR_DEFAULT}\""));
+    let state_dir = top.anchor(state_dir.map_or(STATE_DIR_DEFAULT, |found| found.value));
+    let engine = engine(&top);
+    let calibration = calibration(&top, engine.as_ref());
+    let mqtt = mqtt(top.section("mqtt"), station.as_ref());
+    let recipes = recipes(&top);
+    let camera = camera(top.section("camera"), &recipes);
+    let limits = limits(top.section("limits"));
+    let journal = journal(top.section("journal"));
+    let log = log(top.section("log"));
+    top.finish();
+    Some(ValidConfig {
+        file: file.to_owned(),
+        station: station?,
+        state_dir,
+        engine: engine?,
+        calibration: calibration?,
+        mqtt,
+        recipes,
+        camera: camera?,
+        limits,
+        journal,
+        log,
+    })
+}
+
+fn station(top: &Section<'_>) -> Option<StationId> {
+    let found =
+        top.text_required("station", "name the station, for example station = \"line1\"")?;
+    let station = StationId::new(found.value);
+    if station.is_err() {
+        let remedy =
+            format!("use 1 to {} ASCII letters, digits, '-', '_' or '.'", StationId::BYTES_MAX);
+        found.refuse("cannot be one level of an MQTT topic", remedy);
+    }
+    station.ok()
+}
+
+fn engine(top: &Section<'_>) -> Option<EngineSource> {
+    let remedy = "name a bundle folder, or \"demo\" for the one inside the program";
+    let found = top.text_required("engine", remedy)?;
+    match found.value {
+        DEMO => Some(EngineSource::Demo),
+        "" => {
+            found.refuse("empty", remedy);
+            None
+        }
+        folder => Some(EngineSource::Folder(top.anchor(folder))),
+    }
+}
+
+fn calibration(top: &Section<'_>, engine: Option<&EngineSource>) -> Option<CalibrationSource> {
+    let remedy = "name the file that `crrd calibrate` wrote, or \"demo\" with the demo engine";
+    let found = top.text_required("calibration", remedy)?;
+    match found.value {
+        DEMO => {
+            if matches!(engine, Some(EngineSource::Folder(_))) {
+                found.refuse(
+                    "the demo limits belong to the demo engine",
+                    "run `crrd calibrate` for your engine and name its file",
+                );
+            }
+            Some(CalibrationSource::Demo)
+        }
+        "" => {
+            found.refuse("empty", remedy);
+            None
+        }
+        file => Some(CalibrationSource::File(top.anchor(file))),
+    }
+}
+
+fn mqtt(section: Section<'_>, station: Option<&StationId>) -> Mqtt {
+    let host = section.text("host", "\"127.0.0.1\"").map_or("127.0.0.1", |found| {
+        if found.value.is_empty() || found.value.contains(['/', ' ']) || has_port(found.value) {
+            let remedy = "use a bare name or address; the port is a field of its own";
+            found.refuse("not a host", remedy);
+        }
+        found.value
+    });
+    let port = section.integer("port", 1..=65535, 1883);
+    let prefix = prefix(&section, station);
+    let client_id = client_id(&section, station);
+    let username = section.text("username", "none");
+    let password_file = section.text("password_file", "none");
+    if let (Some(found), None) = (&password_file, &username) {
+        found.refuse("a password needs a user name", "set username too");
+    }
+    let mqtt = Mqtt {
+        host: host.to_owned(),
+        port: port as u16,
+        prefix,
+        client_id,
+        username: username.map(|found| found.value.to_owned()),
+        password_file: password_file.map(|found| section.anchor(found.value)),
+        keep_alive_s: section.integer("keep_alive_s", 2..=600, 5) as u16,
+        live_in_flight_max: section.integer("live_in_flight_max", 1..=IN_FLIGHT_MAX, 32) as u16,
+        hist_in_flight_max: section.integer("hist_in_flight_max", 1..=IN_FLIGHT_MAX, 32) as u16,
+    };
+    section.finish();
+    mqtt
+}
+
+/// `name:1883`, which is not an IPv6 address (those have two colons at least).
+fn has_port(host: &str) -> bool {
+    host.matches(':').count() == 1
+}
+
+fn prefix(section: &Section<'_>, station: Option<&StationId>) -> String {
+    let Some(found) = section.text("prefix", "\"crr\"") else { return "crr".to_owned() };
+    let prefix = found.value;
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if prefix.split('/').any(|level| level.is_empty() || !level.bytes().all(allowed)) {
+        found.refuse(
+            "not a topic prefix",
+            "use levels of ASCII letters, digits, '-', '_' or '.', joined by '/'",
+        );
+    }
+    // Prefix, station and name, joined by two slashes.
+    let station_bytes = station.map_or(StationId::BYTES_MAX, |s| s.as_str().len());
+    let topic_bytes = prefix.len() + station_bytes + TOPIC_NAME_BYTES_MAX + 2;
+    let levels = prefix.split('/').count() + 2;
+    if topic_bytes > TOPIC_BYTES_MAX || levels > TOPIC_LEVELS_MAX {
+        found.refuse(
+            format!("gives topics of {topic_bytes} characters and {levels} levels"),
+            format!(
+                "shorten it: PLCs take {TOPIC_BYTES_MAX} characters and {TOPIC_LEVELS_MAX} levels"
+            ),
+        );
+    }
+    prefix.to_owned()
+}
+
+fn client_id(section: &Section<'_>, station: Option<&StationId>) -> String {
+    let Some(found) = section.text("client_id", "\"crrd-STATION\"") else {
+        return format!("crrd-{}", station.map_or("", |s| s.as_str()));
+    };
+    let allowed = |b: u8| b.is_ascii_graphic();
+    let id = found.value;
+    if id.is_empty() || id.len() > CLIENT_ID_BYTES_MAX || !id.bytes().all(allowed) {
+        let remedy = format!("use 1 to {CLIENT_ID_BYTES_MAX} ASCII characters without white space");
+        found.refuse("not a client id", remedy);
+    }
+    id.to_owned()
+}
+
+fn recipes(top: &Section<'_>) -> Vec<Recipe> {
+    let sections = top.sections("recipe");
+    if sections.is_empty() && !top.has("recipe") {
+        top.missing("recipe", "add a [[recipe]] table with id and class");
+    }
+    let mut ids = BTreeSet::new();
+    let mut recipes = Vec::new();
+    for section in sections {
+        let id = section.integer_required("id", 0..=65535, "set the PLC's recipe number");
+        let class = section.text_required("class", "name a product class of the engine");
+        if let Some(id) = id.as_ref().filter(|id| !ids.insert(id.value)) {
+            id.refuse("used by another recipe", "give every recipe a number of its own");
+        }
+        if let Some(class) = &class {
+            let name = class.value;
+            let length_ok = (1..=CLASS_BYTES_MAX).contains(&name.len());
+            if !length_ok || name.chars().any(|c| c.is_control() || c == '/') {
+                let remedy =
+                    format!("use 1 to {CLASS_BYTES_MAX} bytes without '/' or control characters");
+                class.refuse("not a class name", remedy);
+            }
+        }
+        if let (Some(id), Some(class)) = (id, class) {
+            recipes.push(Recipe { id: RecipeId(id.value as u16), class: class.value.to_owned() });
+        }
+        section.finish();
+    }
+    recipes
+}
+
+fn limits(section: Section<'_>) -> Limits {
+    let limits = Limits {
+        latency_ms_max: section.integer("latency_ms_max", 1..=60_000, 1000) as u32,
+        queue_frames: section.integer("queue_frames", 1..=64, 4) as usize,
+    };
+    section.finish();
+    limits
+}
+
+fn journal(section: Section<'_>) -> Journal {
+    const DAY_S: u64 = 86_400;
+    let words = [("full", SyncMode::Full), ("normal", SyncMode::Normal)];
+    let journal = Journal {
+        sync: section.word("sync", &words, 0),
+        bytes_max: section.integer("bytes_max_mb", 16..=1_000_000, 2000) as u64 * 1_000_000,
+        age_max: Duration::from_secs(
+            section.integer("age_max_days", 1..=36_500, 365) as u64 * DAY_S,
+        ),
+    };
+    section.finish();
+    journal
+}
+
+fn log(section: Section<'_>) -> LogSettings {
+    let levels = [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace]
+        .map(|level| (level.as_str(), level));
+    let settings = LogSettings {
+        level: section.word("level", &levels, 2),
+        format: section.word("format", &[("text", Format::Text), ("json", Format::Json)], 0),
+    };
+    section.finish();
+    settings
+}

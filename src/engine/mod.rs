@@ -1,0 +1,103 @@
+//! Engines: a model-size picture in, an anomaly map out. An engine knows no threshold.
+//!
+//! [`open`] loads a bundle into a backend and proves it by the bundle's golden pictures before
+//! anyone may use it. Backends: [`CpuEngine`] (tract, always there), [`OrtEngine`] (feature
+//! `ort`: onnxruntime found at run time) and [`ScriptedEngine`] (tests and trials).
+
+pub mod bundle;
+mod cpu;
+#[cfg(feature = "ort")]
+mod onnxruntime;
+mod open;
+mod scripted;
+mod selfcheck;
+
+pub use cpu::CpuEngine;
+#[cfg(feature = "ort")]
+pub use onnxruntime::OrtEngine;
+pub use open::{Backend, open, open_many};
+pub use scripted::ScriptedEngine;
+pub use selfcheck::{SelfCheck, self_check};
+
+use crate::frame::AnomalyMap;
+
+/// What a loaded model takes and gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelSpec {
+    /// Input picture width in pixels (RGB, 8 bits, rows top-down).
+    pub input_width: usize,
+    /// Input picture height in pixels.
+    pub input_height: usize,
+    /// Anomaly map width.
+    pub map_width: usize,
+    /// Anomaly map height.
+    pub map_height: usize,
+    /// Product classes the model was trained on, in the order of their numbers.
+    pub classes: Vec<String>,
+    /// SHA-256 (hex) of the model file: what a calibration is bound to.
+    pub sha256: String,
+}
+
+/// Runs a model. One owner thread per engine; batch 1.
+pub trait Engine: Send {
+    /// What the model takes and gives.
+    fn spec(&self) -> &ModelSpec;
+
+    /// Runs the model on `input` (`input_height * input_width * 3` bytes, RGB interleaved) and
+    /// overwrites `out` in place, score included.
+    ///
+    /// # Errors
+    /// When `input` has the wrong length or the backend fails; `out` is then left unwritten
+    /// (all NaN), so that it cannot pass a part.
+    fn infer(&mut self, input: &[u8], out: &mut AnomalyMap) -> Result<(), EngineError>;
+}
+
+/// An engine that could not be loaded or run.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct EngineError {
+    kind: EngineErrorKind,
+    message: String,
+    #[source]
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What went wrong, for callers that act on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineErrorKind {
+    /// A file is missing or unreadable.
+    Io,
+    /// The manifest is malformed or of another format version.
+    Manifest,
+    /// A file's hash is not the manifest's.
+    Corrupt,
+    /// The model's tensors are not the manifest's.
+    Foreign,
+    /// The golden tensors are not reproduced.
+    SelfCheck,
+    /// The backend failed.
+    Backend,
+    /// The caller passed a buffer of the wrong size.
+    Input,
+}
+
+impl EngineError {
+    /// An error of `kind` with a message that says what, where and what to do.
+    pub fn new(kind: EngineErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    /// The same with the error it came from; the message must not repeat the source's.
+    pub fn with_source(
+        kind: EngineErrorKind,
+        message: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self { kind, message: message.into(), source: Some(source.into()) }
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> EngineErrorKind {
+        self.kind
+    }
+}

@@ -1,0 +1,86 @@
+//! The self-check: an engine must reproduce its bundle's golden answers on this machine.
+//!
+//! A wrong driver, a wrong instruction set or a half-written file shows here, before the first
+//! part, and not as a missed defect.
+
+use super::bundle::Bundle;
+use super::{Engine, EngineError, EngineErrorKind};
+use crate::frame::AnomalyMap;
+
+/// What the self-check measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SelfCheck {
+    /// Golden pictures run.
+    pub pictures: usize,
+    /// Largest difference of a map value; NaN when the engine gave one that is not finite.
+    pub map_diff_max: f32,
+    /// Largest difference of a score; NaN likewise.
+    pub score_diff_max: f32,
+    /// Largest difference allowed: tolerance times the golden maps' range.
+    pub diff_allowed: f32,
+}
+
+/// Runs the golden pictures of `bundle` through `engine`.
+///
+/// # Errors
+/// `SelfCheck` with the measured differences when they exceed the tolerance or are not finite;
+/// the engine's own error when it fails.
+pub fn self_check(engine: &mut dyn Engine, bundle: &Bundle) -> Result<SelfCheck, EngineError> {
+    let golden = bundle.golden();
+    let spec = engine.spec();
+    let mut map = AnomalyMap::unwritten(spec.map_width, spec.map_height);
+    let mut found = SelfCheck {
+        pictures: golden.cases().len(),
+        map_diff_max: 0.0,
+        score_diff_max: 0.0,
+        diff_allowed: bundle.manifest().golden.tolerance * golden.range(),
+    };
+    for case in golden.cases() {
+        engine.infer(&case.image, &mut map)?;
+        found.map_diff_max = worse(found.map_diff_max, diff_max(&map.values, &case.map));
+        found.score_diff_max = worse(found.score_diff_max, (map.score - case.score).abs());
+    }
+    // `<=` is false for NaN: an engine that answers NaN cannot pass.
+    let good =
+        found.map_diff_max <= found.diff_allowed && found.score_diff_max <= found.diff_allowed;
+    if good {
+        return Ok(found);
+    }
+    Err(EngineError::new(
+        EngineErrorKind::SelfCheck,
+        format!(
+            "{}: the golden pictures are not reproduced: map differs by up to {:.3e}, score by up to \
+             {:.3e}, allowed is {:.3e}; the model does not run correctly on this machine: copy the bundle \
+             again, then try another backend",
+            bundle.place(),
+            found.map_diff_max,
+            found.score_diff_max,
+            found.diff_allowed
+        ),
+    ))
+}
+
+fn diff_max(a: &[f32], b: &[f32]) -> f32 {
+    if a.len() != b.len() {
+        return f32::NAN;
+    }
+    a.iter().zip(b).fold(0.0, |worst, (x, y)| worse(worst, (x - y).abs()))
+}
+
+/// The larger, NaN when either is NaN (`f32::max` would drop it).
+fn worse(a: f32, b: f32) -> f32 {
+    if a.is_nan() || b.is_nan() { f32::NAN } else { a.max(b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nan_anywhere_makes_the_difference_nan() {
+        assert!(diff_max(&[0.0, f32::NAN, 0.0], &[0.0; 3]).is_nan());
+        assert!(diff_max(&[0.0; 2], &[0.0; 3]).is_nan());
+        assert_eq!(diff_max(&[1.0, 2.0], &[1.5, 2.0]), 0.5);
+        assert!(worse(f32::NAN, 1.0).is_nan() && worse(1.0, f32::NAN).is_nan());
+    }
+}

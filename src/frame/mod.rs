@@ -1,0 +1,18 @@
+//! Frames and the identities that travel with them.
+//!
+//! A [`Frame`] is a leased buffer plus the facts the camera knew about it. Nothing here knows
+//! a file format, a threshold or a clock: time stamps arrive as [`Nanos`] from the shell.
+
+mod affine;
+mod ids;
+mod leased;
+mod map;
+mod pool;
+mod view;
+
+pub use affine::Affine;
+pub use ids::{CameraId, IdError, Nanos, PartId, RecipeId, StationId, TriggerId};
+pub use leased::{Frame, FrameMeta};
+pub use map::AnomalyMap;
+pub use pool::{Lease, Pool};
+pub use view::{ImageView, PixelFormat, ViewError};

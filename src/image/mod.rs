@@ -1,0 +1,16 @@
+//! Pictures in, model input out: decoding and the ONE preprocessing.
+//!
+//! [`Preprocessor`] stretches a picture to the model's size. Training, calibration, evaluation
+//! and the station call this same code, so that a model never sees a picture resized in a way
+//! that it was not trained on. Normalisation is not here: it is inside the model's graph.
+
+mod decode;
+mod error;
+mod jpeg;
+mod kernel;
+mod preprocess;
+
+pub use crate::frame::Affine;
+pub use decode::{RgbImage, SIDE_PX_MAX, decode};
+pub use error::{ImageError, ImageErrorKind};
+pub use preprocess::Preprocessor;

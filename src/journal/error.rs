@@ -1,0 +1,84 @@
+//! Why the journal failed, and what to do about it.
+
+use std::path::Path;
+
+/// A journal that could not be opened, written or read.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct JournalError {
+    kind: JournalErrorKind,
+    message: String,
+    #[source]
+    source: Option<Box<dyn std::error::Error + Send + std::marker::Sync>>,
+}
+
+/// What went wrong, for callers that act on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JournalErrorKind {
+    /// Another process has the folder open.
+    Locked,
+    /// The folder or a file in it cannot be written.
+    Unwritable,
+    /// No space left. Appending works again once there is room.
+    DiskFull,
+    /// The database is damaged; opening the journal again heals it.
+    Damaged,
+    /// The database was written by a newer version.
+    Foreign,
+    /// An option is out of range.
+    Option,
+    /// Reading or writing failed for another reason; may be tried again.
+    Io,
+}
+
+impl JournalError {
+    pub(super) fn new(kind: JournalErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    pub(super) fn io(what: &str, path: &Path, source: std::io::Error) -> Self {
+        use std::io::ErrorKind as E;
+        let (kind, remedy) = match source.kind() {
+            E::StorageFull | E::QuotaExceeded => (JournalErrorKind::DiskFull, FULL),
+            E::PermissionDenied | E::ReadOnlyFilesystem | E::NotADirectory | E::NotFound => {
+                (JournalErrorKind::Unwritable, UNWRITABLE)
+            }
+            _ => (JournalErrorKind::Io, IO),
+        };
+        let message = format!("journal: cannot {what} {}; {remedy}", path.display());
+        Self { kind, message, source: Some(Box::new(source)) }
+    }
+
+    pub(super) fn sqlite(what: &str, path: &Path, source: rusqlite::Error) -> Self {
+        let (kind, remedy) = classify(&source);
+        let message = format!("journal: cannot {what} {}; {remedy}", path.display());
+        Self { kind, message, source: Some(Box::new(source)) }
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> JournalErrorKind {
+        self.kind
+    }
+}
+
+const FULL: &str = "free disk space or lower the journal's byte bound";
+const UNWRITABLE: &str = "state_dir must be a folder this user may write";
+const DAMAGED: &str = "open the journal again: it moves the damaged file aside";
+const IO: &str = "check the storage device and its log";
+
+/// Sorts an SQLite error by what the caller can do about it.
+pub(super) fn classify(error: &rusqlite::Error) -> (JournalErrorKind, &'static str) {
+    use rusqlite::ErrorCode as C;
+    match error.sqlite_error_code() {
+        Some(C::DiskFull) => (JournalErrorKind::DiskFull, FULL),
+        Some(C::ReadOnly | C::CannotOpen | C::PermissionDenied) => {
+            (JournalErrorKind::Unwritable, UNWRITABLE)
+        }
+        Some(C::DatabaseCorrupt | C::NotADatabase | C::TypeMismatch) => {
+            (JournalErrorKind::Damaged, DAMAGED)
+        }
+        Some(_) => (JournalErrorKind::Io, IO),
+        // A value of an unexpected type or a row that must be there and is not: not our file.
+        None => (JournalErrorKind::Damaged, DAMAGED),
+    }
+}

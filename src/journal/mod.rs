@@ -1,0 +1,57 @@
+//! The journal: every decision on disk before anyone is told of it.
+//!
+//! # Constraints
+//! - A verdict may be published only after its row is committed; a row that was committed is
+//!   never forgotten before it was delivered, across kill -9, a full disk and (with
+//!   [`Sync::Full`]) a power cut.
+//! - It lies off the verdict path: one thread takes everything that waits in a bounded channel
+//!   and commits it in one transaction (group commit), so that one fsync serves many verdicts.
+//! - Flash memory wears out: bytes written per verdict are budgeted (`docs/spec/mqtt.md`), which
+//!   is why a delivered row is never touched: an acknowledgement moves one cursor.
+//! - Disk space is bounded by bytes and by age, and what has to go is said aloud.
+//!
+//! # Format
+//! `journal.db`, an SQLite database in WAL mode:
+//! - `row(id, epoch, seq, kind, at, payload, detail)`: `id` grows by one per row and is never
+//!   used twice; `payload` is what goes over the wire, byte for byte; `detail` is the full record
+//!   for audit.
+//! - `mask(id, body)`: the mask message of a row, apart so that masks can go first.
+//! - `meta(key, value)`: format version, boot `epoch`, delivery `cursor`.
+//!
+//! `epoch` (a text file): a second copy of the boot epoch, so that (epoch, seq) stays unique even
+//! when the database is lost. `lock`: held while the journal is open. `damaged-EPOCH.db`: a
+//! database that could not be read, kept for a technician.
+//!
+//! # Operation
+//! [`Journal::open`] gives one [`Writer`] (owned by the journal thread), one [`Reader`] (owned by
+//! the publisher, with its own connection) and [`Opened`] (what was found). The reader's
+//! [`Reader::acknowledge`] writes nothing: the cursor rides in the writer's next transaction, or
+//! in [`Writer::settle`] when there is none, and only every 64 rows. A cursor lost in a crash
+//! costs duplicates, which carry the same (epoch, seq).
+//!
+//! [`Writer::append`] also trims when the database has outgrown [`Options::bytes_max`]: masks of
+//! delivered rows first, delivered rows next, then masks of undelivered rows, undelivered rows
+//! last. The last two are losses: counted, and recorded as a [`Notice`] row in the same
+//! transaction, so that the loss itself is reported through the journal.
+//!
+//! # Recovery
+//! At open the epoch is advanced, the database checked. One that cannot be read is moved aside
+//! and a fresh one started: a station must not stand still for its archive. Rows of the damaged
+//! one that can still be read and were not delivered are carried over; the rest is reported.
+
+mod database;
+mod error;
+mod folder;
+mod open;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod trim;
+mod types;
+mod writer;
+
+pub use error::{JournalError, JournalErrorKind};
+pub use open::Journal;
+pub use reader::Reader;
+pub use types::{Entry, Notice, Opened, Options, Restarted, Row, RowId, RowKind, Stats, Sync};
+pub use writer::Writer;

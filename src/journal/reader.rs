@@ -1,0 +1,81 @@
+//! The delivery side: rows after a cursor, acknowledgements.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use super::database;
+use super::error::{JournalError, JournalErrorKind};
+use super::types::{Row, RowId};
+use super::writer::Shared;
+
+/// Reads committed rows on a connection of its own, while the [`super::Writer`] writes.
+#[derive(Debug)]
+pub struct Reader {
+    connection: Connection,
+    path: PathBuf,
+    shared: Arc<Shared>,
+}
+
+impl Reader {
+    /// Rows read at once at most: bounds memory to some MB when each has a large mask.
+    pub const ROWS_MAX: usize = 256;
+
+    pub(super) fn new(path: &Path, shared: Arc<Shared>) -> Result<Self, JournalError> {
+        let connection = database::open_reader(path)?;
+        Ok(Self { connection, path: path.to_owned(), shared })
+    }
+
+    /// At most `limit` (and [`Reader::ROWS_MAX`]) committed rows after `after`, in order.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn after(&mut self, after: RowId, limit: usize) -> Result<Vec<Row>, JournalError> {
+        database::rows_after(&self.connection, after, limit.min(Self::ROWS_MAX))
+            .map_err(|e| JournalError::sqlite("read", &self.path, e))
+    }
+
+    /// Everything up to this row was delivered.
+    pub fn cursor(&self) -> RowId {
+        self.shared.acknowledged()
+    }
+
+    /// Newest committed row.
+    pub fn newest(&self) -> RowId {
+        self.shared.newest()
+    }
+
+    /// Notes that everything up to `cursor` was delivered; a smaller one than before is ignored.
+    /// Stored with the writer's next transaction.
+    ///
+    /// # Errors
+    /// When `cursor` lies beyond the newest row: acknowledging what was never written would hide
+    /// rows to come.
+    pub fn acknowledge(&mut self, cursor: RowId) -> Result<(), JournalError> {
+        if cursor > self.newest() {
+            let text = format!(
+                "journal: row {cursor} was acknowledged, but the newest is {}; this is a defect \
+                 in the publisher, please report it",
+                self.newest()
+            );
+            return Err(JournalError::new(JournalErrorKind::Option, text));
+        }
+        self.shared.acknowledge(cursor);
+        Ok(())
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // At shutdown the publisher outlives the writer, to deliver what was written last. What
+        // was acknowledged meanwhile would be sent again at the next start.
+        if self.shared.is_writer_gone()
+            && self.cursor() > self.shared.stored()
+            && let Err(error) = database::store_cursor(&self.path, self.cursor())
+        {
+            tracing::warn!(%error, "the last acknowledgements were not stored; the next start \
+                repeats their rows");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Verdicts, states and masks <-> MQTT payloads and topics. Encode and decode only: no client.
+//!
+//! Payloads are for small parsers: flat minified ASCII JSON, fixed key order, integers only
+//! (scores x 10 000, latency in 0.1 ms). `docs/plc.md` is the reader's side of this module.
+
+mod detail;
+mod event;
+mod mask;
+mod rle;
+mod state;
+mod topics;
+mod verdict;
+
+pub use detail::{Detail, encode_detail};
+pub use event::{Event, encode_event};
+pub use mask::{DecodedMask, MASK_BYTES_MAX, MaskError, MaskMessage, decode_mask, encode_mask};
+pub use state::{StateRecord, encode_heartbeat, encode_offline, encode_state};
+pub use topics::{TopicError, Topics};
+pub use verdict::{
+    CLASS_NONE, DecodeError, VERDICT_BYTES_MAX, VerdictRecord, WireVerdict, decode_verdict,
+    encode_verdict,
+};
+
+/// Version of all payloads, their first key.
+pub const PAYLOAD_VERSION: u8 = 1;
+
+/// `value` x 10 000 as the payloads carry it: rounded, saturating; -1 when it is not a number.
+fn scaled(value: f32) -> i32 {
+    if !value.is_finite() {
+        return -1;
+    }
+    // A float-to-int cast saturates; negative scores do not exist, so -1 stays unambiguous.
+    ((f64::from(value) * 10_000.0).round() as i32).max(0)
+}
+
+/// Appends `text` as a JSON string; anything but printable ASCII becomes a `\u` escape.
+fn push_json_text(out: &mut String, text: &str) {
+    use std::fmt::Write as _;
+    out.push('"');
+    for unit in text.encode_utf16() {
+        match char::from_u32(u32::from(unit)) {
+            Some(c @ ('"' | '\\')) => {
+                out.push('\\');
+                out.push(c);
+            }
+            Some(c @ ' '..='~') => out.push(c),
+            // Writing to a String cannot fail.
+            _ => drop(write!(out, "\\u{unit:04x}")),
+        }
+    }
+    out.push('"');
+}

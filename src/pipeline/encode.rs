@@ -1,0 +1,100 @@
+//! Decisions, notices and reports as the bytes that are journaled and published.
+
+use crate::frame::StationId;
+use crate::journal::{Entry, Notice, RowKind};
+use crate::judge::Outcome;
+use crate::message::{
+    CLASS_NONE, Detail, Event, MaskMessage, Topics, VERDICT_BYTES_MAX, encode_detail, encode_event,
+    encode_heartbeat, encode_mask, encode_verdict,
+};
+use crate::publish::{Report, TopicNames};
+
+use super::work::Decision;
+
+/// What the payloads need besides the decision itself.
+pub(super) struct Encoder {
+    pub(super) station: StationId,
+    pub(super) engine_sha256: String,
+    /// Names of the engine's classes, by number.
+    pub(super) classes: Vec<String>,
+}
+
+impl Encoder {
+    /// The journal row of a decision: live payload, audit record, and the mask of a part that
+    /// did not pass.
+    pub(super) fn verdict(&self, decision: &Decision, at_unix_s: u64) -> Entry {
+        let record = &decision.record;
+        let mut payload = String::with_capacity(VERDICT_BYTES_MAX);
+        encode_verdict(record, &mut payload);
+        let class = match record.class {
+            CLASS_NONE => "",
+            number => self.classes.get(usize::from(number)).map_or("", String::as_str),
+        };
+        let detail = Detail { station: &self.station, engine_sha256: &self.engine_sha256, class };
+        let message = MaskMessage { record, mask: &decision.mask, picture: decision.picture };
+        let wanted = record.verdict.outcome() != Outcome::Pass;
+        Entry {
+            epoch: record.epoch,
+            seq: record.seq,
+            kind: RowKind::Verdict,
+            at_unix_s,
+            payload: payload.into_bytes(),
+            detail: encode_detail(record, &detail).into_bytes(),
+            mask: wanted.then(|| encode_mask(&message)).flatten().map(String::into_bytes),
+        }
+    }
+}
+
+/// The event payload of what the journal had to give up.
+pub(super) fn notice(epoch: u32, notice: &Notice) -> Vec<u8> {
+    let text;
+    let (kind, range, count, text) = match notice {
+        Notice::RowsDropped { rows, first, last } => {
+            ("gap", Some((*first, *last)), *rows, "undelivered verdicts dropped: journal full")
+        }
+        Notice::MasksDropped { rows, first, last } => (
+            "masks_dropped",
+            Some((*first, *last)),
+            *rows,
+            "undelivered masks dropped: journal full",
+        ),
+        Notice::Restarted(restarted) => {
+            text = format!("journal could not be read, started afresh: {}", restarted.cause);
+            ("journal_restarted", None, restarted.carried_over, text.as_str())
+        }
+    };
+    encode_event(&Event { epoch, kind, range, count, text }).into_bytes()
+}
+
+/// The event payload of what the publisher found worth telling.
+pub(super) fn report(epoch: u32, report: &Report) -> Vec<u8> {
+    let (kind, count, text) = match report {
+        Report::Undeliverable { row, mask, bytes, bytes_max } => {
+            let what = if *mask { "mask" } else { "payload" };
+            let text =
+                format!("{what} of row {row}: {bytes} bytes, at most {bytes_max} can go out");
+            ("undeliverable", 1, text)
+        }
+        Report::TakeoverSuspected { times } => {
+            let text = "the broker cuts us off after connecting: is our client id in use twice?";
+            ("takeover", u64::from(*times), text.to_owned())
+        }
+    };
+    encode_event(&Event { epoch, kind, range: None, count, text: &text }).into_bytes()
+}
+
+pub(super) fn heartbeat(count: u64) -> Vec<u8> {
+    encode_heartbeat(count).into_bytes()
+}
+
+pub(super) fn topic_names(topics: &Topics) -> TopicNames {
+    TopicNames {
+        verdict: topics.verdict(),
+        last: Some(topics.last()),
+        state: topics.state(),
+        heartbeat: topics.heartbeat(),
+        hist: topics.hist(),
+        mask: topics.mask(),
+        event: topics.event(),
+    }
+}

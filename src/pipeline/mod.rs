@@ -1,0 +1,45 @@
+//! The line: camera -> inspection -> journal -> broker, as named threads with bounded queues.
+//!
+//! ```text
+//! crrd-capture --work--> crrd-inspect --decided--> crrd-journal --announced--> crrd-publish
+//!      ^  frames: leased buffers     ^  decisions: recycled slots |
+//!      +-----------------------------+----------------------------+
+//! ```
+//!
+//! Overflow, in the order in which a slow end is felt:
+//! - announcements (publisher behind): dropped; the row is in the journal and goes out as late;
+//! - decisions (journal behind): inspection waits for a slot;
+//! - frames (inspection behind): a trigger that finds no free buffer becomes INVALID(overrun), in
+//!   its place in the order; a replay without a rate waits instead;
+//! - triggers without a frame (all of the above for long): capture waits.
+//!
+//! Every accepted trigger ends in exactly one decision with its own (epoch, seq), and a decision
+//! is told to nobody before it is in the journal. Inspection and capture allocate nothing per
+//! frame. The calibration may be replaced between two frames; its id is in every verdict.
+
+mod board;
+mod capture_stage;
+mod encode;
+mod error;
+mod inspect_stage;
+mod limits;
+mod line;
+mod observer;
+mod outbox;
+mod progress;
+mod record_stage;
+mod shutdown;
+mod stage;
+mod start;
+mod tally;
+#[cfg(test)]
+mod tests;
+mod work;
+
+pub use error::{PipelineError, PipelineErrorKind};
+pub use limits::Recipe;
+pub use line::{Line, Summary};
+pub use observer::Observer;
+pub use start::{Broker, Parts};
+pub use tally::Latencies;
+pub use work::Decision;

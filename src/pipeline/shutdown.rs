@@ -1,0 +1,81 @@
+//! The staged end of the line. Each stage has a name, a time limit and a log line:
+//! stop the camera -> drain the inspection -> commit the journal -> flush the publisher.
+//!
+//! A stage that does not end in time is left behind and the next one is told to end on its own,
+//! so that a hanging camera cannot keep journaled verdicts from the broker.
+
+use std::time::Duration;
+
+use super::error::{PipelineError, PipelineErrorKind};
+use super::line::{Line, Summary, failed};
+use super::progress::Stage;
+use super::stage::Outcome;
+use crate::frame::Nanos;
+use crate::sys::notify::Notify;
+
+/// Time for the camera to stop, in milliseconds: some ticks and a driver's stop.
+const CAMERA_MS_MAX: u64 = 3_000;
+/// Time for the frames in the queue, in milliseconds: the deepest queue at the slowest engine.
+const INSPECT_MS_MAX: u64 = 10_000;
+/// Time for the last commits, in milliseconds: several fsyncs of a bad disk.
+const JOURNAL_MS_MAX: u64 = 5_000;
+/// Time for the publisher, in milliseconds; what is not delivered then stays in the journal.
+const PUBLISH_MS_MAX: u64 = 3_000;
+/// How often a stage is looked at while it ends.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+impl Line {
+    /// Ends all stages in order.
+    pub(super) fn stop(self, notify: &Notify) -> Result<Summary, PipelineError> {
+        notify.stopping("stopping in order");
+        let mut late = vec![];
+        let stages = [
+            (Stage::Capture, CAMERA_MS_MAX),
+            (Stage::Inspect, INSPECT_MS_MAX),
+            (Stage::Journal, JOURNAL_MS_MAX),
+        ];
+        for (stage, limit_ms) in stages {
+            self.signals.order(stage);
+            if !self.wait_for(stage, limit_ms) {
+                late.push(stage.thread_name());
+            }
+            notify.ping();
+        }
+        let flushed = self.board.flush(Duration::from_millis(PUBLISH_MS_MAX));
+        let delivered = flushed.as_ref().is_some_and(|f| f.drained);
+        tracing::info!(delivered, "stage crrd-publish ended");
+        let summary = self.summary(delivered);
+        for (stage, outcome) in self.ended.try_iter() {
+            if let Outcome::Failed(why) = outcome {
+                return Err(failed(stage, &why));
+            }
+        }
+        if late.is_empty() {
+            return Ok(summary);
+        }
+        let message = format!("did not end in time and was left behind: {}", late.join(", "));
+        Err(PipelineError::new(PipelineErrorKind::Shutdown, message))
+    }
+
+    fn wait_for(&self, stage: Stage, limit_ms: u64) -> bool {
+        let begin = self.clock.now();
+        let thread = &self.threads[stage as usize];
+        while !thread.is_finished() {
+            if self.clock.now() > begin.plus_ms(limit_ms) {
+                let name = stage.thread_name();
+                tracing::error!(limit_ms, "stage {name} did not end; it is left behind");
+                return false;
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        let took: Nanos = self.clock.now().since(begin);
+        tracing::info!(took_ms = took.as_ms() as u64, "stage {} ended", stage.thread_name());
+        true
+    }
+
+    fn summary(&self, delivered: bool) -> Summary {
+        let epoch = self.board.epoch();
+        let (counters, latencies) = (self.board.counters(), self.board.latencies());
+        Summary { epoch, counters, latencies, delivered }
+    }
+}

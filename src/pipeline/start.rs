@@ -1,0 +1,227 @@
+//! Putting the line together: parts in, running threads out.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crossbeam_channel::bounded;
+
+use super::board::Board;
+use super::capture_stage::CaptureStage;
+use super::encode::{self, Encoder};
+use super::error::{PipelineError, PipelineErrorKind};
+use super::inspect_stage::{Examiner, InspectStage};
+use super::limits::{Armed, InForce, Recipe, Recipes};
+use super::line::Line;
+use super::observer::Observer;
+use super::outbox::JournalOutbox;
+use super::progress::{Progress, Stage};
+use super::record_stage::RecordStage;
+use super::stage::{Signals, spawn};
+use super::work::{Decision, NOTICES_MAX, Slots};
+use crate::calibrate::Calibration;
+use crate::capture::{Camera, part_id_of};
+use crate::engine::Engine;
+use crate::frame::{Nanos, Pool, RecipeId, StationId, TriggerId};
+use crate::journal::{self, Journal};
+use crate::judge::{Reason, Verdict};
+use crate::message::{CLASS_NONE, Topics, VerdictRecord};
+use crate::publish::{self, Publisher};
+use crate::sys::clock::Clock;
+
+/// Buffers besides those of waiting frames: one that the camera fills, one that is preprocessed.
+const FRAMES_IN_HAND: usize = 2;
+
+/// Where and how to publish.
+#[derive(Clone, Debug)]
+pub struct Broker {
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// First topic levels.
+    pub prefix: String,
+    /// MQTT client id, unique at the broker.
+    pub client_id: String,
+    /// User name and password.
+    pub credentials: Option<publish::Credentials>,
+    /// Keep-alive in seconds.
+    pub keep_alive_s: u16,
+    /// Bounds of the delivery.
+    pub limits: publish::Limits,
+}
+
+/// Everything a station is made of.
+pub struct Parts {
+    /// Its name.
+    pub station: StationId,
+    /// What gives frames.
+    pub camera: Box<dyn Camera>,
+    /// A loaded engine that proved itself.
+    pub engine: Box<dyn Engine>,
+    /// Limits made for this engine.
+    pub calibration: Calibration,
+    /// What the PLC's recipe numbers mean; at least one.
+    pub recipes: Vec<Recipe>,
+    /// From trigger to verdict in milliseconds; later is INVALID.
+    pub latency_ms_max: u64,
+    /// Frames that may wait for the inspection.
+    pub queue_frames: usize,
+    /// Folder of the journal.
+    pub journal_dir: PathBuf,
+    /// When a commit counts, and how much is kept.
+    pub journal_sync: journal::Sync,
+    /// Bound of the journal in bytes.
+    pub journal_bytes_max: u64,
+    /// Delivered rows older than this many days are dropped; 0 = never.
+    pub journal_age_days_max: u32,
+    /// Where to publish.
+    pub broker: Broker,
+    /// Told of every decision.
+    pub observer: Option<Box<dyn Observer>>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Line {
+    /// Starts all stages. When an error is returned, whatever was started has ended.
+    ///
+    /// # Errors
+    /// When the calibration does not fit the engine, a recipe the classes, the journal cannot be
+    /// opened, or a thread cannot be started. A camera or broker that is not there is no error:
+    /// both are tried for ever.
+    pub fn start(parts: Parts) -> Result<Line, PipelineError> {
+        let spec = parts.engine.spec().clone();
+        let recipes = Recipes::new(&parts.recipes, &spec.classes)?;
+        let armed = Armed::new(parts.calibration, &spec.sha256)?;
+        for class in recipes.classes().filter(|class| armed.limit(class).is_none()) {
+            tracing::warn!(class, "no limit for this class: its parts cannot pass; calibrate it");
+        }
+        let topics = Topics::new(&parts.broker.prefix, &parts.station).map_err(|error| {
+            PipelineError::with_source(PipelineErrorKind::Publish, "cannot publish", error)
+        })?;
+        let options = journal::Options {
+            sync: parts.journal_sync,
+            bytes_max: parts.journal_bytes_max,
+            age_days_max: parts.journal_age_days_max,
+            notice: encode::notice,
+        };
+        let (writer, reader, opened) =
+            Journal::open(&parts.journal_dir, &options).map_err(|error| {
+                let message =
+                    "the journal cannot be opened; a verdict must be kept before it is told";
+                PipelineError::with_source(PipelineErrorKind::Journal, message, error)
+            })?;
+        tracing::info!(epoch = opened.epoch, undelivered = opened.undelivered, "journal open");
+        let board = Arc::new(Board::new(opened.epoch, spec.sha256.clone(), armed.id));
+        let publisher = start_publisher(parts.broker, topics, &board, JournalOutbox(reader))?;
+        let encoder = Encoder {
+            station: parts.station,
+            engine_sha256: spec.sha256.clone(),
+            classes: spec.classes,
+        };
+
+        let examiner = Examiner::new(parts.engine);
+        let pool = Pool::new(parts.queue_frames + FRAMES_IN_HAND, parts.camera.frame_bytes_max());
+        let (work_in, work_out) = bounded(pool.slots() + NOTICES_MAX);
+        let slots = Slots::new(&Decision {
+            record: blank_record(),
+            mask: examiner.blank_mask(),
+            picture: (0, 0),
+            arrived: Nanos(0),
+            deadline: Nanos(0),
+        });
+        let in_force = InForce::new(armed);
+        let (progress, signals) = (Progress::default(), Arc::new(Signals::default()));
+        let record = RecordStage {
+            to_journal: slots.to_journal,
+            give_back: slots.give_back,
+            reports: publisher.reports().clone(),
+            notifier: publisher.notifier(),
+            writer,
+            encoder,
+            observer: parts.observer,
+            board: Arc::clone(&board),
+            progress: progress.clone(),
+            signals: Arc::clone(&signals),
+            clock: Arc::clone(&parts.clock),
+        };
+        let inspect = InspectStage {
+            work: work_out,
+            empty: slots.empty,
+            decided: slots.decided,
+            examiner,
+            in_force: in_force.clone(),
+            recipes,
+            latency_ms_max: parts.latency_ms_max,
+            board: Arc::clone(&board),
+            progress: progress.clone(),
+            signals: Arc::clone(&signals),
+            clock: Arc::clone(&parts.clock),
+        };
+        let capture = CaptureStage {
+            camera: parts.camera,
+            pool,
+            work: work_in,
+            board: Arc::clone(&board),
+            progress: progress.clone(),
+            signals: Arc::clone(&signals),
+            clock: Arc::clone(&parts.clock),
+        };
+        board.attach(publisher);
+        let (ended_in, ended) = bounded(Stage::ALL.len());
+        // From the end of the line to its start: nobody sends to a stage that is not there. When
+        // a later one fails to start, the channels close and the earlier ones end by themselves.
+        let journal = spawn(Stage::Journal, ended_in.clone(), move || record.run())?;
+        let inspect = spawn(Stage::Inspect, ended_in.clone(), move || inspect.run())?;
+        let capture = spawn(Stage::Capture, ended_in, move || capture.run())?;
+        Ok(Line {
+            threads: [capture, inspect, journal],
+            ended,
+            board,
+            progress,
+            signals,
+            in_force,
+            engine_sha256: spec.sha256,
+            clock: parts.clock,
+        })
+    }
+}
+
+fn start_publisher(
+    broker: Broker,
+    topics: Topics,
+    board: &Board,
+    outbox: JournalOutbox,
+) -> Result<Publisher, PipelineError> {
+    let settings = publish::Settings {
+        host: broker.host,
+        port: broker.port,
+        client_id: broker.client_id,
+        credentials: broker.credentials,
+        keep_alive_s: broker.keep_alive_s,
+        topics: encode::topic_names(&topics),
+        will: board.offline(),
+        state: board.state(),
+        heartbeat: encode::heartbeat,
+        limits: broker.limits,
+    };
+    Publisher::start(settings, Box::new(outbox)).map_err(|error| {
+        PipelineError::with_source(PipelineErrorKind::Publish, "cannot start publishing", error)
+    })
+}
+
+/// What a slot holds before its first use.
+fn blank_record() -> VerdictRecord {
+    VerdictRecord {
+        seq: 0,
+        epoch: 0,
+        trigger: TriggerId(0),
+        part: part_id_of(""),
+        recipe: RecipeId(0),
+        class: CLASS_NONE,
+        calibration: Default::default(),
+        verdict: Verdict::invalid(Reason::Internal),
+        latency: Nanos(0),
+        flags: 0,
+    }
+}

@@ -1,0 +1,319 @@
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::*;
+use crate::calibrate::{Calibration, ClassLimit, FORMAT, certify};
+use crate::capture::Camera;
+use crate::capture::replay::{RecipeChoice, Replay, ReplayOptions, Source};
+use crate::capture::scripted::{Scripted, Step};
+use crate::engine::{EngineError, EngineErrorKind, ModelSpec, ScriptedEngine};
+use crate::frame::{AnomalyMap, CameraId, PixelFormat, RecipeId, StationId};
+use crate::journal::{self, Journal};
+use crate::judge::{Outcome, Reason};
+use crate::message::VerdictRecord;
+use crate::publish;
+use crate::sys::clock::RealClock;
+use crate::sys::notify::Notify;
+use crate::sys::shutdown::Shutdown;
+use std::path::Path;
+use std::sync::Arc;
+
+const SIDE: usize = 8;
+const GOOD: u8 = 64;
+const BAD: u8 = 200;
+/// The scripted engine panics, fails or takes its time at these grey levels.
+const PANICS: u8 = 1;
+const FAILS: u8 = 2;
+const SLOW: u8 = 3;
+const SLOW_MS: u64 = 120;
+
+fn spec() -> ModelSpec {
+    ModelSpec {
+        input_width: SIDE,
+        input_height: SIDE,
+        map_width: SIDE,
+        map_height: SIDE,
+        classes: vec!["bolt".to_owned()],
+        sha256: "ab".repeat(32),
+    }
+}
+
+fn answer(input: &[u8], map: &mut AnomalyMap) -> Result<(), EngineError> {
+    match input[0] {
+        PANICS => panic!("scripted panic in the engine"),
+        FAILS => return Err(EngineError::new(EngineErrorKind::Backend, "scripted failure")),
+        SLOW => std::thread::sleep(Duration::from_millis(SLOW_MS)),
+        _ => {}
+    }
+    map.score = f32::from(input[0]) / 255.0;
+    map.values.fill(map.score);
+    Ok(())
+}
+
+fn calibration(limit: f32, engine_sha256: &str) -> Calibration {
+    let scores = vec![limit];
+    let bound = certify(&scores, 0.5, 0.5).unwrap();
+    let class = ClassLimit {
+        image_threshold: bound.limit,
+        pixel_threshold: limit,
+        n: 1,
+        k: bound.k,
+        dataset_sha256: "cd".repeat(32),
+        scores,
+    };
+    Calibration {
+        format: FORMAT,
+        engine_sha256: engine_sha256.to_owned(),
+        created_utc: "2026-01-01T00:00:00Z".to_owned(),
+        author: "test".to_owned(),
+        reason: "test".to_owned(),
+        previous: None,
+        alpha: 0.5,
+        confidence: 0.5,
+        class: [("bolt".to_owned(), class)].into(),
+    }
+}
+
+/// Parts with the given camera, no broker, and the decisions of the run.
+fn parts(dir: &Path, camera: Box<dyn Camera>) -> (Parts, mpsc::Receiver<VerdictRecord>) {
+    let (seen_in, seen) = mpsc::channel();
+    let broker = Broker {
+        host: "127.0.0.1".to_owned(),
+        // Nobody listens on the discard port: the line must not care.
+        port: 9,
+        prefix: "crr".to_owned(),
+        client_id: "test".to_owned(),
+        credentials: None,
+        keep_alive_s: 5,
+        limits: publish::Limits::default(),
+    };
+    let parts = Parts {
+        station: StationId::new("t1").unwrap(),
+        camera,
+        engine: Box::new(ScriptedEngine::new(spec(), answer)),
+        calibration: calibration(0.5, &spec().sha256),
+        recipes: vec![Recipe { id: RecipeId(1), class: "bolt".to_owned() }],
+        latency_ms_max: 10_000,
+        queue_frames: 2,
+        journal_dir: dir.to_owned(),
+        journal_sync: journal::Sync::Normal,
+        journal_bytes_max: 1 << 24,
+        journal_age_days_max: 0,
+        broker,
+        observer: Some(Box::new(move |d: &Decision| seen_in.send(d.record.clone()).unwrap())),
+        clock: Arc::new(RealClock),
+    };
+    (parts, seen)
+}
+
+fn scripted(steps: impl IntoIterator<Item = Step>) -> Box<dyn Camera> {
+    Box::new(Scripted::new(Arc::new(RealClock), (SIDE, SIDE), Some(RecipeId(1)), steps))
+}
+
+fn run(parts: Parts) -> Result<Summary, PipelineError> {
+    Line::start(parts)?.run(&Shutdown::manual(), &Notify::silent())
+}
+
+/// Plays the steps; (outcome, reason) of every decision, whose seq must count from 1.
+fn decisions(steps: impl IntoIterator<Item = Step>) -> Vec<(Outcome, Reason)> {
+    let dir = tempfile::tempdir().unwrap();
+    let (parts, seen) = parts(dir.path(), scripted(steps));
+    run(parts).unwrap();
+    let records: Vec<VerdictRecord> = seen.iter().collect();
+    let seqs: Vec<u32> = records.iter().map(|r| r.seq).collect();
+    assert_eq!(seqs, (1..=records.len() as u32).collect::<Vec<_>>());
+    records.iter().map(|r| (r.verdict.outcome(), r.verdict.reason)).collect()
+}
+
+const PASS: (Outcome, Reason) = (Outcome::Pass, Reason::None);
+const REJECT: (Outcome, Reason) = (Outcome::Reject, Reason::ScoreAboveLimit);
+
+fn invalid(reason: Reason) -> (Outcome, Reason) {
+    (Outcome::Invalid, reason)
+}
+
+#[test]
+fn every_trigger_ends_in_one_decision_whatever_the_camera_does() {
+    let steps = [
+        Step::Grey(GOOD),
+        Step::Idle,
+        Step::Grey(BAD),
+        Step::Damaged,
+        Step::Skip(3),
+        Step::Grey(GOOD),
+        Step::Repeat(BAD),
+        Step::Gone,
+        Step::Grey(GOOD),
+        Step::Fail,
+        Step::Grey(BAD),
+    ];
+    let lost = invalid(Reason::FrameLost);
+    let damaged = invalid(Reason::FrameDamaged);
+    assert_eq!(decisions(steps), [PASS, REJECT, damaged, lost, lost, lost, PASS, PASS, REJECT]);
+}
+
+#[test]
+fn a_panic_or_an_engine_error_costs_its_part_and_nothing_else() {
+    let steps = [GOOD, PANICS, GOOD, FAILS, PANICS, PANICS, BAD].map(Step::Grey);
+    let (internal, engine) = (invalid(Reason::Internal), invalid(Reason::Engine));
+    assert_eq!(decisions(steps), [PASS, internal, PASS, engine, internal, internal, REJECT]);
+}
+
+#[test]
+fn panics_in_a_row_end_the_station_with_their_parts_journaled() {
+    let dir = tempfile::tempdir().unwrap();
+    let (parts, seen) = parts(dir.path(), scripted([PANICS; 5].map(Step::Grey)));
+    let error = run(parts).unwrap_err();
+    assert_eq!(error.kind(), PipelineErrorKind::Stage);
+    assert!(error.to_string().contains("crrd-inspect"), "{error}");
+    assert_eq!(seen.iter().count(), 3);
+}
+
+#[test]
+fn a_late_answer_is_invalid_and_the_parts_behind_it_are_not_inspected_in_vain() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut parts, seen) = parts(dir.path(), scripted([SLOW, GOOD, GOOD].map(Step::Grey)));
+    parts.latency_ms_max = SLOW_MS / 2;
+    run(parts).unwrap();
+    let records: Vec<VerdictRecord> = seen.iter().collect();
+    let reasons: Vec<Reason> = records.iter().map(|r| r.verdict.reason).collect();
+    assert_eq!(reasons, [Reason::Deadline; 3]);
+    assert!(records[0].verdict.score.is_finite(), "the late result is told, as late");
+    assert!(records[1].verdict.score.is_nan(), "a part that is late already is not looked at");
+    assert!(records.iter().all(|r| r.latency.as_ms() > (SLOW_MS / 2) as f64));
+}
+
+#[test]
+fn decisions_are_journaled_under_a_new_epoch_at_each_start() {
+    let dir = tempfile::tempdir().unwrap();
+    for epoch in 1..=2 {
+        let (parts, seen) = parts(dir.path(), scripted([GOOD, BAD].map(Step::Grey)));
+        let summary = run(parts).unwrap();
+        let c = summary.counters;
+        assert_eq!((summary.epoch, c.pass, c.reject, c.invalid), (epoch, 1, 1, 0));
+        assert!(!summary.delivered, "there is no broker");
+        assert!(seen.iter().all(|r| r.epoch == epoch));
+    }
+    let options = journal::Options {
+        sync: journal::Sync::Normal,
+        bytes_max: 1 << 24,
+        age_days_max: 0,
+        notice: |_, _| vec![],
+    };
+    let (_writer, mut reader, _) = Journal::open(dir.path(), &options).unwrap();
+    let rows: Vec<(u32, u32)> =
+        reader.after(0, 100).unwrap().iter().map(|r| (r.epoch, r.seq)).collect();
+    assert_eq!(rows, [(1, 1), (1, 2), (2, 1), (2, 2)]);
+}
+
+#[test]
+fn triggers_faster_than_the_inspection_become_overruns_in_their_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let frames = dir.path().join("frames");
+    std::fs::create_dir(&frames).unwrap();
+    for i in 0..12 {
+        std::fs::write(frames.join(format!("{i:02}.raw")), [SLOW; SIDE * SIDE]).unwrap();
+    }
+    let options = ReplayOptions {
+        folder: frames,
+        source: Source::Raw { width: SIDE, height: SIDE, format: PixelFormat::Mono8 },
+        recipe: RecipeChoice::Fixed(RecipeId(1)),
+        // Eight times as fast as the scripted engine.
+        rate_hz: 8.0 * 1000.0 / SLOW_MS as f64,
+        repeat: false,
+        camera: CameraId(0),
+    };
+    let camera = Replay::open(options, Arc::new(RealClock)).unwrap();
+    let (parts, seen) = parts(&dir.path().join("journal"), Box::new(camera));
+    run(parts).unwrap();
+    let records: Vec<VerdictRecord> = seen.iter().collect();
+    let triggers: Vec<u32> = records.iter().map(|r| r.trigger.0).collect();
+    assert_eq!(triggers, (1..=12).collect::<Vec<_>>());
+    let overruns = records.iter().filter(|r| r.verdict.reason == Reason::Overrun).count();
+    assert!((4..12).contains(&overruns), "{overruns}");
+    assert_eq!(records[0].verdict.reason, Reason::None, "the first frame finds a buffer");
+}
+
+#[test]
+fn a_part_without_a_known_recipe_cannot_pass() {
+    let dir = tempfile::tempdir().unwrap();
+    for recipe in [None, Some(RecipeId(7))] {
+        let camera = Scripted::new(Arc::new(RealClock), (SIDE, SIDE), recipe, [Step::Grey(GOOD)]);
+        let (parts, seen) = parts(dir.path(), Box::new(camera));
+        run(parts).unwrap();
+        assert_eq!(seen.recv().unwrap().verdict.reason, Reason::RecipeUnknown);
+    }
+}
+
+#[test]
+fn a_new_calibration_holds_from_the_next_frame_and_a_foreign_one_never() {
+    let dir = tempfile::tempdir().unwrap();
+    let steps = (0..200).flat_map(|_| [Step::Grey(GOOD), Step::Idle]);
+    let (parts, seen) = parts(dir.path(), scripted(steps));
+    let line = Line::start(parts).unwrap();
+    let first = seen.recv().unwrap();
+    assert_eq!(first.verdict.outcome(), Outcome::Pass);
+    let foreign = line.replace_calibration(calibration(0.1, &"00".repeat(32))).unwrap_err();
+    assert_eq!(foreign.kind(), PipelineErrorKind::Calibration);
+    let new = line.replace_calibration(calibration(0.1, &spec().sha256)).unwrap();
+    let shutdown = Shutdown::manual();
+    let after = seen.iter().find(|r| r.calibration == new).unwrap();
+    assert_ne!(first.calibration, new);
+    assert_eq!(after.verdict.outcome(), Outcome::Reject);
+    shutdown.request();
+    line.run(&shutdown, &Notify::silent()).unwrap();
+    // Old id with the old limit, new id with the new one, never mixed.
+    for r in seen.iter() {
+        assert_eq!(r.calibration, new);
+        assert_eq!(r.verdict.outcome(), Outcome::Reject);
+    }
+}
+
+#[test]
+fn a_station_does_not_start_on_a_foreign_calibration_or_an_unknown_class() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut foreign, _) = parts(dir.path(), scripted([]));
+    foreign.calibration = calibration(0.5, &"00".repeat(32));
+    assert_eq!(run(foreign).unwrap_err().kind(), PipelineErrorKind::Calibration);
+    let (mut unknown, _) = parts(dir.path(), scripted([]));
+    unknown.recipes[0].class = "nut".to_owned();
+    let error = run(unknown).unwrap_err();
+    assert_eq!(error.kind(), PipelineErrorKind::Recipe);
+    assert!(error.to_string().contains("bolt"), "names what there is: {error}");
+}
+
+#[test]
+fn a_stop_decides_every_accepted_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let steps = std::iter::repeat_n(Step::Grey(SLOW), 100);
+    let (parts, seen) = parts(dir.path(), scripted(steps));
+    let line = Line::start(parts).unwrap();
+    seen.recv().unwrap();
+    let shutdown = Shutdown::manual();
+    shutdown.request();
+    let summary = line.run(&shutdown, &Notify::silent()).unwrap();
+    let after = seen.iter().count() as u64;
+    assert_eq!(summary.counters.parts, after + 1);
+    // What waited when the stop came was inspected: buffers of the pool, and no more.
+    assert!((1..=5).contains(&after), "{after}");
+}
+
+#[test]
+fn a_camera_that_hangs_or_panics_does_not_take_decisions_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let hang = Step::Hang(Duration::from_secs(30));
+    let (hanging, seen) = parts(dir.path(), scripted([Step::Grey(GOOD), hang]));
+    let line = Line::start(hanging).unwrap();
+    seen.recv().unwrap();
+    let shutdown = Shutdown::manual();
+    shutdown.request();
+    let error = line.run(&shutdown, &Notify::silent()).unwrap_err();
+    assert_eq!(error.kind(), PipelineErrorKind::Shutdown);
+    assert!(error.to_string().contains("crrd-capture"), "{error}");
+
+    let (panicking, seen) = parts(dir.path(), scripted([Step::Grey(GOOD), Step::Panic]));
+    let error = run(panicking).unwrap_err();
+    assert_eq!(error.kind(), PipelineErrorKind::Stage);
+    assert!(error.to_string().contains("scripted panic in the camera"), "{error}");
+    assert_eq!(seen.iter().count(), 1);
+}

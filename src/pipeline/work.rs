@@ -1,0 +1,87 @@
+//! What travels between the stages.
+//!
+//! Frames are bounded by their buffers, decisions by their slots; both come back when they are
+//! used up, so the channels between the stages never need room for more.
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::capture::Trigger;
+use crate::frame::{Frame, Nanos};
+use crate::judge::{Mask, Outcome, Reason, Verdict};
+use crate::message::VerdictRecord;
+
+/// Triggers without a frame that may wait for the inspection besides the frames; they take no
+/// buffer. When even these are used up the inspection hangs, and capture waits.
+pub(super) const NOTICES_MAX: usize = 256;
+
+/// Decisions on their way to the journal: the largest group commit. While the journal does not
+/// take them, inspection waits, frames pile up, and triggers without a buffer become INVALID.
+pub(super) const DECISIONS_MAX: usize = 64;
+
+/// A trigger for the inspection.
+pub(super) struct Work {
+    pub(super) trigger: Trigger,
+    pub(super) input: Input,
+}
+
+/// What there is to look at.
+pub(super) enum Input {
+    Frame(Frame),
+    Missing(Reason),
+}
+
+/// A verdict with all that is said about it; a recycled slot.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// Identities, verdict and latency.
+    pub record: VerdictRecord,
+    /// Defect pixels at map resolution; empty when there are none or nothing was seen.
+    pub mask: Mask,
+    /// Size (width, height) of the picture in pixels; zero when there was none.
+    pub picture: (usize, usize),
+    /// When the trigger was accepted.
+    pub arrived: Nanos,
+    /// When the PLC stops waiting for the answer.
+    pub deadline: Nanos,
+}
+
+impl Decision {
+    /// The answer did not reach the journal in time: whatever was found, it must not pass now.
+    pub(super) fn expire(&mut self, now: Nanos) {
+        if now > self.deadline && self.record.verdict.outcome() != Outcome::Invalid {
+            let found = self.record.verdict;
+            let verdict = &mut self.record.verdict;
+            *verdict = Verdict::invalid(Reason::Deadline);
+            verdict.score = found.score;
+            verdict.limit = found.limit;
+            verdict.p_value = found.p_value;
+            verdict.regions = found.regions;
+            self.record.latency = now.since(self.arrived);
+        }
+    }
+}
+
+/// The two ends of the ring of decision slots.
+pub(super) struct Slots {
+    /// Inspection takes empty slots here.
+    pub(super) empty: Receiver<Box<Decision>>,
+    /// The journal gives them back here.
+    pub(super) give_back: Sender<Box<Decision>>,
+    /// Inspection sends full slots here.
+    pub(super) decided: Sender<Box<Decision>>,
+    /// The journal takes them here.
+    pub(super) to_journal: Receiver<Box<Decision>>,
+}
+
+impl Slots {
+    /// A ring of [`DECISIONS_MAX`] copies of `blank`.
+    pub(super) fn new(blank: &Decision) -> Self {
+        let (give_back, empty) = bounded(DECISIONS_MAX);
+        let (decided, to_journal) = bounded(DECISIONS_MAX);
+        for _ in 0..DECISIONS_MAX {
+            // Both channels hold every slot there is: neither side ever waits to send.
+            let _ = give_back.try_send(Box::new(blank.clone()));
+        }
+        Self { empty, give_back, decided, to_journal }
+    }
+}

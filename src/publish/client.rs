@@ -1,0 +1,335 @@
+//! The publisher's thread: joins session, connection, outbox and clock. No decisions here.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel as channel;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use super::link::{Link, LinkEvent};
+use super::publisher::{Flush, Flushed, Shared};
+use super::session::{Action, Event, Session};
+use super::types::{Outbox, Report, Row, Settings};
+use crate::frame::Nanos;
+
+/// Time between ticks of the session, in milliseconds; finer than every wait it keeps.
+const TICK_MS: u64 = 50;
+/// Events taken in one go before the other sources get their turn.
+const BURST_MAX: usize = 128;
+/// Longest wait for the farewell to the broker, within the flush time.
+const FAREWELL_MAX: Duration = Duration::from_millis(1_000);
+
+/// What reaches the thread from outside.
+pub(super) struct Inbox {
+    pub(super) rows: mpsc::Receiver<Row>,
+    pub(super) flush: mpsc::Receiver<Flush>,
+    pub(super) state: watch::Receiver<Vec<u8>>,
+    pub(super) reports: channel::Sender<Report>,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// Runs until it is flushed or the publisher is dropped.
+pub(super) async fn run(settings: Settings, outbox: Box<dyn Outbox>, inbox: Inbox) {
+    let mut shell = Shell::new(settings, outbox, &inbox);
+    let Inbox { mut rows, mut flush, mut state, .. } = inbox;
+    let mut tick = interval(Duration::from_millis(TICK_MS));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    shell.handle(Event::Start);
+    let order = loop {
+        tokio::select! {
+            event = shell.link_event() => shell.link_burst(event),
+            row = rows.recv() => match row {
+                Some(row) => shell.row_burst(row, &mut rows),
+                None => return,
+            },
+            order = flush.recv() => match order {
+                Some(order) => break order,
+                None => return,
+            },
+            changed = state.changed() => match changed {
+                Ok(()) => {
+                    let payload = state.borrow_and_update().clone();
+                    shell.handle(Event::State(payload));
+                }
+                Err(_) => return,
+            },
+            _ = tick.tick() => shell.tick(),
+        }
+        shell.tell_health();
+    };
+    // Rows announced before the order still count as live.
+    if let Ok(row) = rows.try_recv() {
+        shell.row_burst(row, &mut rows);
+    }
+    let flushed = shell.flush(order.wait, order.offline).await;
+    let _ = order.done.send(flushed);
+}
+
+/// Where the connection is.
+enum Line {
+    /// To be made at this time.
+    Waiting(Instant),
+    Open(Box<Link>),
+}
+
+struct Shell {
+    settings: Settings,
+    outbox: Box<dyn Outbox>,
+    session: Session,
+    line: Line,
+    started: Instant,
+    events: VecDeque<Event>,
+    actions: Vec<Action>,
+    reports: channel::Sender<Report>,
+    shared: Arc<Shared>,
+    outbox_failed: bool,
+    /// The broker has the DISCONNECT packet.
+    closed: bool,
+}
+
+impl Shell {
+    fn new(settings: Settings, outbox: Box<dyn Outbox>, inbox: &Inbox) -> Self {
+        let session = Session::new(
+            settings.limits,
+            outbox.cursor(),
+            settings.state.clone(),
+            settings.topics.last.is_some(),
+            seed(&settings.client_id),
+        );
+        let started = Instant::now();
+        Self {
+            settings,
+            outbox,
+            session,
+            line: Line::Waiting(started),
+            started,
+            events: VecDeque::new(),
+            actions: Vec::new(),
+            reports: inbox.reports.clone(),
+            shared: inbox.shared.clone(),
+            outbox_failed: false,
+            closed: false,
+        }
+    }
+
+    /// The next event of the connection, making it first when its time has come. May be
+    /// cancelled at any point: everything that takes time happens in the connection's own task.
+    async fn link_event(&mut self) -> LinkEvent {
+        if let Line::Waiting(at) = self.line {
+            sleep_until(at).await;
+            self.line = Line::Open(Box::new(Link::open(&self.settings)));
+        }
+        match &mut self.line {
+            Line::Open(link) => link.event().await,
+            Line::Waiting(_) => std::future::pending().await,
+        }
+    }
+
+    fn link_burst(&mut self, first: LinkEvent) {
+        let mut next = Some(first);
+        for _ in 0..BURST_MAX {
+            let Some(event) = next else { break };
+            self.link_handle(event);
+            next = match &mut self.line {
+                Line::Open(link) => link.try_event(),
+                Line::Waiting(_) => None,
+            };
+        }
+    }
+
+    fn link_handle(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Connected => {
+                tracing::info!(broker = %self.broker(), "connected to the broker");
+                let newest = self.outbox.newest();
+                self.handle(Event::Connected { newest });
+            }
+            LinkEvent::Sent(id) => self.handle(Event::Sent(id)),
+            LinkEvent::Acked(id) => self.handle(Event::Acked(id)),
+            LinkEvent::Closed => self.closed = true,
+            LinkEvent::Lost(cause) => {
+                self.lost(cause);
+                self.handle_queued();
+            }
+        }
+    }
+
+    fn lost(&mut self, cause: String) {
+        {
+            let mut health = self.shared.health();
+            // Told once when it changes, not at every try of a long outage.
+            if health.connected || health.last_error != cause {
+                tracing::warn!(broker = %self.broker(), %cause,
+                    "no connection to the broker; verdicts stay in the journal, trying on");
+            }
+            health.connected = false;
+            health.last_error = cause;
+        }
+        // Dropping the link drops whatever the library still holds.
+        self.line = Line::Waiting(Instant::now());
+        self.events.push_back(Event::Disconnected);
+    }
+
+    fn row_burst(&mut self, first: Row, rows: &mut mpsc::Receiver<Row>) {
+        self.handle(Event::Live(first));
+        for _ in 1..BURST_MAX {
+            let Ok(row) = rows.try_recv() else { break };
+            self.handle(Event::Live(row));
+        }
+    }
+
+    fn tick(&mut self) {
+        let newest = self.outbox.newest();
+        self.handle(Event::Tick { newest });
+    }
+
+    /// Takes the event and all that follow from it. They are queued, not nested, so that the
+    /// actions of one event are done in their order before the next event.
+    fn handle(&mut self, event: Event) {
+        self.events.push_back(event);
+        self.handle_queued();
+    }
+
+    fn handle_queued(&mut self) {
+        while let Some(event) = self.events.pop_front() {
+            let now = Nanos(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            let mut actions = std::mem::take(&mut self.actions);
+            self.session.handle(now, event, &mut actions);
+            for action in actions.drain(..) {
+                self.perform(action);
+            }
+            self.actions = actions;
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Connect { after_ms } => {
+                self.line = Line::Waiting(Instant::now() + Duration::from_millis(after_ms));
+            }
+            Action::Disconnect(why) => self.lost(why.to_owned()),
+            Action::Publish(publish) => {
+                let queued = match &self.line {
+                    Line::Open(link) => link.publish(&self.settings, publish),
+                    Line::Waiting(_) => true,
+                };
+                if !queued {
+                    self.lost("the client's queue is full".to_owned());
+                }
+            }
+            Action::ReadBacklog { after, limit } => self.read_backlog(after, limit),
+            Action::CommitCursor(cursor) => {
+                let done = self.outbox.commit_cursor(cursor);
+                self.note_outbox(done.err());
+            }
+            Action::Report(report) => self.report(report),
+        }
+    }
+
+    fn read_backlog(&mut self, after: u64, limit: usize) {
+        match self.outbox.backlog(after, limit) {
+            Ok(rows) => {
+                self.note_outbox(None);
+                self.events.push_back(Event::Backlog(rows));
+            }
+            Err(error) => {
+                self.note_outbox(Some(error));
+                self.events.push_back(Event::BacklogFailed);
+            }
+        }
+    }
+
+    fn note_outbox(&mut self, error: Option<super::OutboxError>) {
+        match error {
+            Some(error) if !self.outbox_failed => {
+                tracing::error!(%error, "the journal cannot be read for delivery, trying on");
+                self.outbox_failed = true;
+                self.shared.health().last_error = error.to_string();
+            }
+            Some(_) => {}
+            None => self.outbox_failed = false,
+        }
+    }
+
+    fn report(&mut self, report: Report) {
+        match &report {
+            Report::Undeliverable { row, mask, bytes, bytes_max } => tracing::error!(
+                row,
+                mask,
+                bytes,
+                bytes_max,
+                "a message is too large to be sent and was skipped"
+            ),
+            Report::TakeoverSuspected { times } => tracing::error!(
+                times, client_id = %self.settings.client_id,
+                "the broker cuts us off right after connecting: does another client use this \
+                 client id?"),
+        }
+        if self.reports.try_send(report).is_err() {
+            tracing::warn!("nobody takes the publisher's reports; this one is only logged");
+        }
+    }
+
+    fn tell_health(&self) {
+        let counters = self.session.counters();
+        let mut health = self.shared.health();
+        health.connected = self.session.is_up();
+        health.published = counters.published;
+        health.acked = counters.acked;
+        health.in_flight = u32::try_from(self.session.in_flight()).unwrap_or(u32::MAX);
+        health.reconnects = counters.connections.saturating_sub(1);
+        health.late = counters.late;
+        health.backlog_rows = self.outbox.newest().saturating_sub(self.session.cursor());
+        health.undeliverable = counters.undeliverable;
+        health.notifications_dropped = counters.crowded_out;
+        health.cursor = self.session.cursor();
+    }
+
+    /// Drains, says offline, disconnects; each within what is left of `wait`.
+    async fn flush(&mut self, wait: Duration, offline: Vec<u8>) -> Flushed {
+        let end = Instant::now() + wait;
+        let drain_end = end - FAREWELL_MAX.min(wait / 2);
+        self.until(drain_end, |shell| shell.session.is_drained(shell.outbox.newest())).await;
+        let newest = self.outbox.newest();
+        let drained = self.session.cursor() >= newest;
+        let mut clean = false;
+        if self.session.is_up() {
+            self.session.stop_rows();
+            self.handle(Event::State(offline));
+            self.until(end, |shell| !shell.session.is_up() || shell.session.is_quiet()).await;
+            clean = self.session.is_up() && self.session.is_quiet();
+            if let Line::Open(link) = &self.line {
+                link.close();
+            }
+            self.until(end, |shell| shell.closed || !shell.session.is_up()).await;
+        }
+        self.tick();
+        self.tell_health();
+        Flushed { drained, clean, health: self.shared.health().clone() }
+    }
+
+    /// Keeps the session going until `done` or the end.
+    async fn until(&mut self, end: Instant, done: fn(&Self) -> bool) {
+        let mut tick = interval(Duration::from_millis(TICK_MS));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !done(self) {
+            tokio::select! {
+                event = self.link_event() => self.link_burst(event),
+                _ = tick.tick() => self.tick(),
+                () = sleep_until(end) => return,
+            }
+        }
+    }
+
+    fn broker(&self) -> String {
+        format!("{}:{}", self.settings.host, self.settings.port)
+    }
+}
+
+/// Differs between stations (client id) and between starts (address space layout).
+fn seed(client_id: &str) -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(client_id)
+}

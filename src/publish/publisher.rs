@@ -1,0 +1,214 @@
+//! The publisher as the rest of the station sees it: a named thread behind a few handles.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel as channel;
+use tokio::sync::{mpsc, watch};
+
+use super::client::{self, Inbox};
+use super::types::{Health, Outbox, Report, Row, Settings};
+
+/// Announced rows on their way to the publisher; beyond it an announcement is dropped and the
+/// row goes out as a late one.
+const ROWS_MAX: usize = 1_024;
+/// Reports nobody has taken yet; beyond it a report is only logged.
+const REPORTS_MAX: usize = 64;
+/// Added to the flush time before the thread is given up as stuck.
+const STUCK_AFTER: Duration = Duration::from_secs(2);
+
+/// A publisher that could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("publisher: {what}; {remedy}")]
+pub struct PublishError {
+    what: &'static str,
+    remedy: &'static str,
+    #[source]
+    source: Option<std::io::Error>,
+}
+
+/// What a flush achieved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flushed {
+    /// Every committed row was delivered.
+    pub drained: bool,
+    /// The offline state was acknowledged and the connection ended cleanly.
+    pub clean: bool,
+    /// The final counters.
+    pub health: Health,
+}
+
+/// Order to end.
+pub(super) struct Flush {
+    pub(super) wait: Duration,
+    pub(super) offline: Vec<u8>,
+    pub(super) done: channel::Sender<Flushed>,
+}
+
+/// Counters shared with the thread.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    health: Mutex<Health>,
+    dropped: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn health(&self) -> MutexGuard<'_, Health> {
+        // Counters stay usable whatever panicked while they were held.
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Announces committed rows; cheap to clone, never blocks.
+#[derive(Clone, Debug)]
+pub struct Notifier {
+    rows: mpsc::Sender<Row>,
+    shared: Arc<Shared>,
+}
+
+impl Notifier {
+    /// Announces a row right after its commit, in order of the numbers. When the queue is full
+    /// the announcement is dropped and counted; the row then goes out as a late one.
+    pub fn notify(&self, row: Row) {
+        if self.rows.try_send(row).is_err() {
+            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The running publisher. Dropping it ends the thread at once, without a farewell to the broker.
+#[derive(Debug)]
+pub struct Publisher {
+    notifier: Notifier,
+    state: watch::Sender<Vec<u8>>,
+    /// Taken when the end has come; without it the thread ends.
+    flush: Option<mpsc::Sender<Flush>>,
+    reports: channel::Receiver<Report>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.flush = None;
+        // The outbox is released before the drop is over: the journal may be opened again.
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the publisher's thread panicked; undelivered rows stay journaled");
+        }
+    }
+}
+
+impl Publisher {
+    /// Starts the thread `crrd-publish`, which connects at once and for ever.
+    ///
+    /// # Errors
+    /// When a setting is unusable or the thread cannot be started. A broker that is not there is
+    /// no error.
+    pub fn start(settings: Settings, outbox: Box<dyn Outbox>) -> Result<Self, PublishError> {
+        check(&settings)?;
+        let (rows, rows_in) = mpsc::channel(ROWS_MAX);
+        let (flush, flush_in) = mpsc::channel(1);
+        let (state, state_in) = watch::channel(settings.state.clone());
+        let (reports_out, reports) = channel::bounded(REPORTS_MAX);
+        let shared = Arc::new(Shared::default());
+        let inbox = Inbox {
+            rows: rows_in,
+            flush: flush_in,
+            state: state_in,
+            reports: reports_out,
+            shared: shared.clone(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .max_blocking_threads(2)
+            .thread_name("crrd-resolve")
+            .build()
+            .map_err(start_error)?;
+        let thread = std::thread::Builder::new()
+            .name("crrd-publish".to_owned())
+            .spawn(move || {
+                runtime.block_on(client::run(settings, outbox, inbox));
+                // Do not wait for a name resolution that hangs.
+                runtime.shutdown_background();
+            })
+            .map_err(start_error)?;
+        let notifier = Notifier { rows, shared: shared.clone() };
+        Ok(Self { notifier, state, flush: Some(flush), reports, shared, thread: Some(thread) })
+    }
+
+    /// A handle for the journal thread.
+    pub fn notifier(&self) -> Notifier {
+        self.notifier.clone()
+    }
+
+    /// Publishes a new retained state; only the newest of several is sure to go out.
+    pub fn set_state(&self, payload: Vec<u8>) {
+        self.state.send_replace(payload);
+    }
+
+    /// Counters for the health message.
+    pub fn health(&self) -> Health {
+        let mut health = self.shared.health().clone();
+        health.notifications_dropped += self.shared.dropped.load(Ordering::Relaxed);
+        health
+    }
+
+    /// What the station should know; to be taken regularly and journaled as events.
+    pub fn reports(&self) -> &channel::Receiver<Report> {
+        &self.reports
+    }
+
+    /// False when the thread has died: a defect; the station should end and be restarted.
+    pub fn is_alive(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// Delivers what can be delivered within `wait`, publishes `offline` as the state, ends the
+    /// connection and the thread. What is not delivered stays in the journal.
+    pub fn flush(mut self, wait: Duration, offline: Vec<u8>) -> Flushed {
+        let (done, answer) = channel::bounded(1);
+        let order = Flush { wait, offline, done };
+        let asked = self.flush.as_ref().is_some_and(|flush| flush.try_send(order).is_ok());
+        let flushed = if asked { answer.recv_timeout(wait + STUCK_AFTER).ok() } else { None };
+        match flushed {
+            Some(flushed) => flushed,
+            None => {
+                // Left behind: waiting for a stuck thread would hold up the whole shutdown.
+                self.thread = None;
+                let health = self.shared.health().clone();
+                tracing::error!("the publisher did not answer; undelivered rows stay journaled");
+                Flushed { drained: false, clean: false, health }
+            }
+        }
+    }
+}
+
+fn start_error(source: std::io::Error) -> PublishError {
+    PublishError {
+        what: "the thread cannot be started",
+        remedy: "check the limits on threads and open files of this service",
+        source: Some(source),
+    }
+}
+
+fn check(settings: &Settings) -> Result<(), PublishError> {
+    let fail = |what, remedy| Err(PublishError { what, remedy, source: None });
+    let limits = &settings.limits;
+    if settings.client_id.is_empty() {
+        return fail("the client id is empty", "give each station a client id of its own");
+    }
+    if limits.bulk_window == 0 || limits.bulk_window >= limits.window || limits.window > 1_000 {
+        return fail(
+            "the window limits do not fit each other",
+            "window at most 1000, bulk_window at least 1 and smaller than window",
+        );
+    }
+    let largest = settings.will.len().max(settings.state.len());
+    if largest > limits.payload_bytes_max {
+        return fail("the state is larger than the payload limit", "raise payload_bytes_max");
+    }
+    Ok(())
+}

@@ -1,0 +1,568 @@
+//! The session against a scripted broker that loses, delays, repeats and hangs up.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const LIMITS: Limits = Limits {
+    window: 8,
+    bulk_window: 4,
+    live_rows_max: 6,
+    bulk_queue_max: 5,
+    payload_bytes_max: 100,
+    ack_wait_ms_max: 10_000,
+    backoff_ms_min: 100,
+    backoff_ms_max: 10_000,
+    heartbeat_ms: 500,
+};
+/// Packet ids the fake client gives out in rotation.
+const PACKET_IDS: u16 = 1_000;
+
+fn row(id: RowId, mask: bool) -> Row {
+    let mask = mask.then(|| format!("mask {id}").into_bytes());
+    Row { id, kind: RowKind::Verdict, payload: format!("row {id}").into_bytes(), mask }
+}
+
+fn number(payload: &[u8]) -> RowId {
+    let text = std::str::from_utf8(payload).unwrap();
+    text.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+/// Session, journal, client and broker in one, each as simple as it can be.
+struct World {
+    session: Session,
+    now: Nanos,
+    journal: BTreeMap<RowId, Row>,
+    newest: RowId,
+    up: bool,
+    next_packet: u16,
+    /// Handed to the client, not yet on the wire.
+    queue: VecDeque<Publish>,
+    /// At the broker, not acknowledged.
+    unacked: VecDeque<(u16, Publish)>,
+    seen: BTreeSet<(bool, RowId)>,
+    oversize: BTreeSet<(bool, RowId)>,
+    cursor: RowId,
+    live_last: RowId,
+    hist_last: RowId,
+    retained_state: Vec<u8>,
+    retained_last: RowId,
+    reports: Vec<Report>,
+    heartbeats: Vec<u64>,
+    live_count: usize,
+    hang_ups: usize,
+    read_fails: bool,
+    /// Rows up to here were found received; that does not change.
+    checked: RowId,
+}
+
+impl World {
+    fn new() -> Self {
+        let session = Session::new(LIMITS, 0, b"state 0".to_vec(), true, 1);
+        let mut world = Self {
+            session,
+            now: Nanos(1),
+            journal: BTreeMap::new(),
+            newest: 0,
+            up: false,
+            next_packet: 0,
+            queue: VecDeque::new(),
+            unacked: VecDeque::new(),
+            seen: BTreeSet::new(),
+            oversize: BTreeSet::new(),
+            cursor: 0,
+            live_last: 0,
+            hist_last: 0,
+            retained_state: Vec::new(),
+            retained_last: 0,
+            reports: Vec::new(),
+            heartbeats: Vec::new(),
+            live_count: 0,
+            hang_ups: 0,
+            read_fails: false,
+            checked: 0,
+        };
+        world.feed(Event::Start);
+        world
+    }
+
+    fn feed(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let mut out = Vec::new();
+            self.session.handle(self.now, event, &mut out);
+            for action in out {
+                self.perform(action, &mut events);
+            }
+        }
+        self.check();
+    }
+
+    fn perform(&mut self, action: Action, events: &mut VecDeque<Event>) {
+        match action {
+            Action::Connect { .. } => assert!(!self.up),
+            Action::Disconnect(_) => {
+                self.hang_ups += 1;
+                self.cut();
+                events.push_back(Event::Disconnected);
+            }
+            Action::Publish(publish) => {
+                if let Topic::Heartbeat(count) = publish.topic {
+                    return self.heartbeats.push(count);
+                }
+                assert!(publish.payload.len() <= LIMITS.payload_bytes_max);
+                if self.up {
+                    self.queue.push_back(publish);
+                }
+            }
+            Action::ReadBacklog { .. } if std::mem::take(&mut self.read_fails) => {
+                events.push_back(Event::BacklogFailed);
+            }
+            Action::ReadBacklog { after, limit } => {
+                let rows = self.journal.range(after + 1..).take(limit).map(|(_, r)| r.clone());
+                events.push_back(Event::Backlog(rows.collect()));
+            }
+            Action::CommitCursor(cursor) => {
+                assert!(cursor > self.cursor, "the cursor goes forward");
+                self.cursor = cursor;
+            }
+            Action::Report(report) => {
+                if let Report::Undeliverable { row, mask, .. } = report {
+                    self.oversize.insert((mask, row));
+                }
+                self.reports.push(report);
+            }
+        }
+    }
+
+    /// What must hold at every moment.
+    fn check(&mut self) {
+        let in_flight: Vec<_> =
+            self.queue.iter().chain(self.unacked.iter().map(|(_, publish)| publish)).collect();
+        assert!(in_flight.len() <= usize::from(LIMITS.window), "window");
+        let bulk = |p: &&&Publish| matches!(p.topic, Topic::Hist | Topic::Mask | Topic::Event);
+        assert!(in_flight.iter().filter(bulk).count() <= usize::from(LIMITS.bulk_window), "share");
+        assert!(self.session.live.len() <= LIMITS.live_rows_max);
+        let told = self.cursor.max(self.session.cursor());
+        for (id, row) in self.journal.range(self.checked + 1..).take_while(|(id, _)| **id <= told) {
+            for mask in [false, true].into_iter().take(1 + usize::from(row.mask.is_some())) {
+                let key = (mask, *id);
+                assert!(
+                    self.seen.contains(&key) || self.oversize.contains(&key),
+                    "row {id} (mask: {mask}) was never received, yet the cursor is {told}"
+                );
+            }
+        }
+        self.checked = self.checked.max(told);
+    }
+
+    fn commit(&mut self, mask: bool, announce: bool) {
+        self.commit_row(row(self.newest + 1, mask), announce);
+    }
+
+    fn commit_row(&mut self, row: Row, announce: bool) {
+        self.newest = row.id;
+        self.journal.insert(row.id, row.clone());
+        if announce {
+            self.feed(Event::Live(row));
+        }
+    }
+
+    fn connect(&mut self) {
+        if !self.up {
+            self.up = true;
+            self.next_packet = 0;
+            (self.live_last, self.hist_last) = (0, 0);
+            self.feed(Event::Connected { newest: self.newest });
+        }
+    }
+
+    fn cut(&mut self) {
+        self.up = false;
+        self.queue.clear();
+        self.unacked.clear();
+    }
+
+    fn disconnect(&mut self) {
+        if self.up {
+            self.cut();
+            self.feed(Event::Disconnected);
+        }
+    }
+
+    /// The client writes its oldest publish to the wire; `arrives` says whether the broker got it.
+    fn send(&mut self, arrives: bool) {
+        let Some(publish) = self.queue.pop_front() else { return };
+        self.next_packet = self.next_packet % PACKET_IDS + 1;
+        let id = self.next_packet;
+        if arrives {
+            self.receive(&publish);
+        }
+        self.unacked.push_back((id, publish));
+        self.feed(Event::Sent(id));
+        if !arrives {
+            // On a stream nothing after a lost byte arrives: the connection is as good as gone.
+            self.disconnect();
+        }
+    }
+
+    fn receive(&mut self, publish: &Publish) {
+        match publish.topic {
+            Topic::Verdict => {
+                let id = number(&publish.payload);
+                assert!(id > self.live_last, "live rows come in order: {id}");
+                self.live_last = id;
+                self.live_count += 1;
+                self.seen.insert((false, id));
+            }
+            Topic::Hist => {
+                let id = number(&publish.payload);
+                assert!(id > self.hist_last, "late rows come in order: {id}");
+                self.hist_last = id;
+                self.seen.insert((false, id));
+            }
+            Topic::Event => {
+                self.seen.insert((false, number(&publish.payload)));
+            }
+            Topic::Mask => {
+                self.seen.insert((true, number(&publish.payload)));
+            }
+            Topic::State => self.retained_state = publish.payload.clone(),
+            Topic::Last => {
+                let id = number(&publish.payload);
+                assert!(id >= self.retained_last, "the newest verdict never goes back");
+                self.retained_last = id;
+            }
+            Topic::Heartbeat(_) => {}
+        }
+    }
+
+    fn acknowledge(&mut self, at: usize, twice: bool) {
+        if self.unacked.is_empty() {
+            return;
+        }
+        let (id, _) = self.unacked.remove(at % self.unacked.len()).unwrap();
+        self.feed(Event::Acked(id));
+        if twice && self.up {
+            self.feed(Event::Acked(id));
+            assert!(!self.up, "a doubled acknowledgement ends the connection");
+        }
+    }
+
+    fn wait(&mut self, ms: u64) {
+        self.now = self.now.plus_ms(ms);
+        self.feed(Event::Tick { newest: self.newest });
+    }
+
+    /// A broker and a network without faults.
+    fn heal(&mut self) {
+        for _ in 0..10_000 {
+            if self.session.is_drained(self.newest) && self.up {
+                return;
+            }
+            self.connect();
+            while !self.queue.is_empty() {
+                self.send(true);
+            }
+            while !self.unacked.is_empty() {
+                self.acknowledge(0, false);
+            }
+            self.wait(50);
+        }
+        panic!("never drained, cursor {} of {}", self.session.cursor(), self.newest);
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Commit { mask: bool, announce: bool, times: u8 },
+    CommitOversize { mask: bool },
+    CommitEvent,
+    Hole,
+    TrimOldest,
+    Connect,
+    Disconnect,
+    Send { times: u8 },
+    SendLost,
+    Acknowledge { at: u8, times: u8 },
+    AcknowledgeTwice,
+    AcknowledgeForeign,
+    State(u8),
+    Wait(u16),
+    ReadFails,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (any::<bool>(), prop::bool::weighted(0.9), 1u8..12)
+            .prop_map(|(mask, announce, times)| Step::Commit { mask, announce, times }),
+        1 => any::<bool>().prop_map(|mask| Step::CommitOversize { mask }),
+        1 => Just(Step::CommitEvent),
+        1 => Just(Step::Hole),
+        1 => Just(Step::TrimOldest),
+        3 => Just(Step::Connect),
+        1 => Just(Step::Disconnect),
+        6 => (1u8..10).prop_map(|times| Step::Send { times }),
+        1 => Just(Step::SendLost),
+        6 => (any::<u8>(), 1u8..10).prop_map(|(at, times)| Step::Acknowledge { at, times }),
+        1 => Just(Step::AcknowledgeTwice),
+        1 => Just(Step::AcknowledgeForeign),
+        1 => any::<u8>().prop_map(Step::State),
+        2 => (1u16..12_000).prop_map(Step::Wait),
+        1 => Just(Step::ReadFails),
+    ]
+}
+
+fn play(world: &mut World, step: Step) {
+    match step {
+        Step::Commit { mask, announce, times } => {
+            (0..times).for_each(|_| world.commit(mask, announce));
+        }
+        Step::CommitOversize { mask } => {
+            let mut big = row(world.newest + 1, mask);
+            let body = vec![b'x'; LIMITS.payload_bytes_max + 1];
+            if mask {
+                big.mask = Some(body)
+            } else {
+                big.payload = body
+            }
+            world.commit_row(big, true);
+        }
+        Step::CommitEvent => {
+            let event = Row { kind: RowKind::Event, ..row(world.newest + 1, false) };
+            world.commit_row(event, true);
+        }
+        Step::Hole => world.newest += 1,
+        Step::TrimOldest => {
+            // Retention drops a row; it counts as received, for nobody can receive it any more.
+            if let Some((id, _)) = world.journal.pop_first() {
+                world.seen.extend([(false, id), (true, id)]);
+            }
+        }
+        Step::Connect => world.connect(),
+        Step::Disconnect => world.disconnect(),
+        Step::Send { times } => (0..times).for_each(|_| world.send(true)),
+        Step::SendLost => world.send(false),
+        Step::Acknowledge { at, times } => {
+            (0..times).for_each(|_| world.acknowledge(at.into(), false));
+        }
+        Step::AcknowledgeTwice => world.acknowledge(0, true),
+        Step::AcknowledgeForeign => {
+            if world.up {
+                world.feed(Event::Acked(PACKET_IDS + 1));
+                assert!(!world.up, "a foreign acknowledgement ends the connection");
+            }
+        }
+        Step::State(n) => world.feed(Event::State(format!("state {n}").into_bytes())),
+        Step::Wait(ms) => world.wait(ms.into()),
+        Step::ReadFails => world.read_fails = true,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
+    #[test]
+    fn no_row_is_lost_whatever_the_broker_does(
+        steps in proptest::collection::vec(step(), 1..120),
+    ) {
+        let mut world = World::new();
+        for step in steps {
+            play(&mut world, step);
+        }
+        world.heal();
+        world.check();
+        let last = world.journal.keys().last().copied().unwrap_or(0);
+        prop_assert!(world.session.cursor() >= last, "everything is delivered");
+        prop_assert_eq!(&world.retained_state, &world.session.state);
+        // It takes new work, and the first row of it goes out live.
+        let live = world.live_count;
+        world.commit(true, true);
+        world.heal();
+        prop_assert_eq!(world.live_count, live + 1);
+        prop_assert_eq!(world.retained_last, world.newest);
+    }
+}
+
+fn connected() -> World {
+    let mut world = World::new();
+    world.connect();
+    world.heal();
+    world
+}
+
+#[test]
+fn a_backlog_leaves_room_for_live_verdicts_at_any_time() {
+    let mut world = World::new();
+    (0..500).for_each(|_| world.commit(true, false));
+    world.connect();
+    for n in 0..100 {
+        world.commit(false, true);
+        let next: Vec<_> = world.queue.iter().map(|publish| publish.topic).collect();
+        assert!(next.contains(&Topic::Verdict), "row {n} is handed over at once: {next:?}");
+        while !world.queue.is_empty() {
+            world.send(true);
+        }
+        // Only live verdicts and the state are acknowledged: the backlog is stuck.
+        let urgent = |p: &Publish| matches!(p.topic, Topic::Verdict | Topic::State | Topic::Last);
+        while let Some(at) = world.unacked.iter().position(|(_, p)| urgent(p)) {
+            world.acknowledge(at, false);
+        }
+    }
+    assert_eq!(world.live_count, 100);
+    world.heal();
+    assert_eq!(world.session.cursor(), 600);
+}
+
+#[test]
+fn rows_committed_while_away_go_to_hist_and_only_those() {
+    let mut world = connected();
+    world.commit(false, true);
+    world.heal();
+    world.disconnect();
+    (0..5).for_each(|_| world.commit(false, true));
+    world.connect();
+    world.heal();
+    assert_eq!((world.live_count, world.hist_last), (1, 6));
+    world.commit(false, true);
+    world.heal();
+    assert_eq!((world.live_count, world.hist_last, world.retained_last), (2, 6, 7));
+}
+
+#[test]
+fn an_announcement_older_than_the_connection_is_no_live_verdict() {
+    let mut world = World::new();
+    (0..200).for_each(|_| world.commit(false, false));
+    world.connect();
+    world.feed(Event::Live(row(190, false)));
+    world.heal();
+    assert_eq!((world.live_count, world.hist_last), (0, 200));
+}
+
+#[test]
+fn the_newest_verdict_is_retained_again_by_a_broker_that_forgot_it() {
+    let mut world = connected();
+    (0..3).for_each(|_| world.commit(false, true));
+    world.heal();
+    world.disconnect();
+    world.retained_last = 0;
+    world.connect();
+    world.heal();
+    assert_eq!(world.retained_last, 3);
+}
+
+#[test]
+fn a_row_read_before_its_announcement_still_goes_out_live() {
+    let mut world = World::new();
+    (0..3).for_each(|_| world.commit(false, false));
+    world.connect();
+    // Committed between CONNACK and the next read; the announcement is still on its way.
+    world.commit(false, false);
+    world.wait(50);
+    assert!(!world.queue.iter().any(|publish| number_is(publish, 4)), "not yet");
+    world.feed(Event::Live(row(4, false)));
+    assert!(world.queue.iter().any(|p| p.topic == Topic::Verdict && number_is(p, 4)));
+    world.heal();
+    assert_eq!(world.live_count, 1);
+}
+
+#[test]
+fn a_row_whose_announcement_was_dropped_goes_out_late() {
+    let mut world = connected();
+    world.commit(false, false);
+    world.heal();
+    assert_eq!((world.live_count, world.hist_last), (0, 1));
+}
+
+fn number_is(publish: &Publish, id: RowId) -> bool {
+    !matches!(publish.topic, Topic::State) && number(&publish.payload) == id
+}
+
+#[test]
+fn a_silent_broker_is_given_up_in_time_and_the_rows_are_sent_again() {
+    let mut world = connected();
+    world.commit(false, true);
+    world.send(true);
+    world.wait(LIMITS.ack_wait_ms_max - 1);
+    assert!(world.up);
+    world.wait(2);
+    assert!(!world.up, "no acknowledgement in time");
+    world.heal();
+    assert_eq!(world.hist_last, 1);
+}
+
+#[test]
+fn an_oversize_message_is_reported_and_blocks_nothing() {
+    let mut world = connected();
+    let body = vec![b'x'; 101];
+    world.commit_row(Row { payload: body.clone(), ..row(1, false) }, true);
+    world.commit_row(Row { mask: Some(body), ..row(2, false) }, true);
+    world.commit(true, true);
+    world.heal();
+    let report = |row, mask| Report::Undeliverable { row, mask, bytes: 101, bytes_max: 100 };
+    assert_eq!(world.reports, [report(1, false), report(2, true)]);
+    assert_eq!((world.live_count, world.session.cursor()), (2, 3));
+}
+
+#[test]
+fn being_cut_off_again_and_again_is_reported_as_a_takeover() {
+    let mut world = World::new();
+    for _ in 0..3 {
+        world.connect();
+        world.wait(1_000);
+        world.disconnect();
+    }
+    assert_eq!(world.reports, [Report::TakeoverSuspected { times: 3 }]);
+    world.connect();
+    world.wait(6_000);
+    world.disconnect();
+    world.connect();
+    world.disconnect();
+    assert_eq!(world.reports.len(), 1, "a connection that held starts the count anew");
+}
+
+#[test]
+fn the_state_is_published_after_every_connack_and_on_change() {
+    let mut world = connected();
+    assert_eq!(world.retained_state, b"state 0");
+    world.feed(Event::State(b"state 1".to_vec()));
+    world.heal();
+    assert_eq!(world.retained_state, b"state 1");
+    world.disconnect();
+    world.retained_state = b"will".to_vec();
+    world.connect();
+    world.heal();
+    assert_eq!(world.retained_state, b"state 1");
+}
+
+#[test]
+fn heartbeats_count_up_twice_a_second_while_connected_only() {
+    let mut world = connected();
+    world.heartbeats.clear();
+    (0..40).for_each(|_| world.wait(50));
+    assert_eq!(world.heartbeats.len(), 4, "{:?}", world.heartbeats);
+    assert!(world.heartbeats.windows(2).all(|pair| pair[1] == pair[0] + 1));
+    world.disconnect();
+    world.heartbeats.clear();
+    (0..40).for_each(|_| world.wait(50));
+    assert!(world.heartbeats.is_empty());
+}
+
+#[test]
+fn a_long_backlog_keeps_memory_bounded() {
+    let mut world = World::new();
+    (0..5_000).for_each(|_| world.commit(true, false));
+    world.connect();
+    for _ in 0..20_000 {
+        if world.session.is_drained(world.newest) {
+            break;
+        }
+        world.send(true);
+        world.acknowledge(0, false);
+        let held = world.session.late.len() + world.session.bulk.len();
+        assert!(held <= PAGE_ROWS + usize::from(LIMITS.bulk_window), "{held} messages held");
+    }
+    assert_eq!(world.session.cursor(), 5_000);
+}

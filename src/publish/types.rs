@@ -1,0 +1,163 @@
+//! What the publisher is told, and what it needs from the rest of the station.
+
+use std::fmt;
+
+/// Number of a journal row: grows with time, never used twice, 0 = before the first.
+pub type RowId = u64;
+
+/// What a row is; decides its topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RowKind {
+    /// Goes to `verdict` when live, to `hist` when late.
+    Verdict,
+    /// Goes to `event`.
+    Event,
+}
+
+/// A journaled row to deliver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Its number in the journal.
+    pub id: RowId,
+    /// What it is.
+    pub kind: RowKind,
+    /// Bytes to publish.
+    pub payload: Vec<u8>,
+    /// Bytes for the mask topic.
+    pub mask: Option<Vec<u8>>,
+}
+
+/// The durable truth that the publisher delivers from; the pipeline puts the journal behind it.
+///
+/// Called from the publisher's thread only. Calls may take a disk read; nothing else.
+pub trait Outbox: Send {
+    /// The cursor as it was stored: everything up to it was delivered.
+    fn cursor(&self) -> RowId;
+
+    /// Number of the newest committed row. Asked often: must not touch the disk.
+    fn newest(&self) -> RowId;
+
+    /// At most `limit` rows after `after`, in order of their numbers; empty when there is none.
+    ///
+    /// # Errors
+    /// When they cannot be read now; the publisher tries again later.
+    fn backlog(&mut self, after: RowId, limit: usize) -> Result<Vec<Row>, OutboxError>;
+
+    /// Everything up to `cursor` was delivered; never called with a smaller one than before.
+    /// May be stored lazily: losing it costs duplicates only.
+    ///
+    /// # Errors
+    /// When it cannot be stored; the publisher goes on.
+    fn commit_cursor(&mut self, cursor: RowId) -> Result<(), OutboxError>;
+}
+
+/// An outbox that failed.
+pub type OutboxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Full topic names; from `message::Topics`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicNames {
+    /// Live verdicts.
+    pub verdict: String,
+    /// Newest verdict, retained; `None` = not published.
+    pub last: Option<String>,
+    /// State of the station, retained; also the last will.
+    pub state: String,
+    /// Heartbeat.
+    pub heartbeat: String,
+    /// Late verdicts.
+    pub hist: String,
+    /// Masks.
+    pub mask: String,
+    /// Events.
+    pub event: String,
+}
+
+/// User name and password for the broker; the password is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// User name.
+    pub user: String,
+    /// Password.
+    pub password: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credentials({}, password hidden)", self.user)
+    }
+}
+
+/// Where and how to publish.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Broker's host name or address.
+    pub host: String,
+    /// Broker's port.
+    pub port: u16,
+    /// MQTT client id; must be unique at the broker.
+    pub client_id: String,
+    /// User name and password.
+    pub credentials: Option<Credentials>,
+    /// Keep-alive in seconds, at least 1; a dead connection is noticed within twice this.
+    pub keep_alive_s: u16,
+    /// Topic names.
+    pub topics: TopicNames,
+    /// Retained `state` payload that the broker publishes when the connection breaks.
+    pub will: Vec<u8>,
+    /// First `state` payload; later ones by [`super::Publisher::set_state`].
+    pub state: Vec<u8>,
+    /// Heartbeat payload of a counter.
+    pub heartbeat: fn(u64) -> Vec<u8>,
+    /// Tuning of the delivery protocol.
+    pub limits: super::Limits,
+}
+
+/// Something the station should know (journal it as an event, log it).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// A payload is larger than the packet limit allows and was skipped; its row counts as done.
+    Undeliverable {
+        /// Journal row.
+        row: RowId,
+        /// True when only its mask was skipped.
+        mask: bool,
+        /// Payload size.
+        bytes: usize,
+        /// Limit.
+        bytes_max: usize,
+    },
+    /// The broker cuts us off right after connecting, again and again: most likely another client
+    /// uses our client id.
+    TakeoverSuspected {
+        /// Short connections in a row.
+        times: u32,
+    },
+}
+
+/// Counters for the health message; a snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Connected to the broker now.
+    pub connected: bool,
+    /// Publishes handed to the connection, duplicates included.
+    pub published: u64,
+    /// Publishes acknowledged by the broker.
+    pub acked: u64,
+    /// Publishes waiting for their acknowledgement.
+    pub in_flight: u32,
+    /// Connections made after the first.
+    pub reconnects: u64,
+    /// Verdicts sent on `hist`.
+    pub late: u64,
+    /// Rows known to be undelivered (an upper bound).
+    pub backlog_rows: u64,
+    /// Rows skipped as undeliverable.
+    pub undeliverable: u64,
+    /// Live notifications dropped because a queue was full; their rows go out as late ones.
+    pub notifications_dropped: u64,
+    /// Everything up to this row was delivered.
+    pub cursor: RowId,
+    /// Last connection error; empty when there was none.
+    pub last_error: String,
+}

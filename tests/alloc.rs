@@ -1,0 +1,236 @@
+//! Once warm, capture and inspection allocate nothing per frame: a station that runs for years
+//! must not fragment its memory, and an allocator must never sit in a deadline.
+//!
+//! The allocator of this test binary counts on the two threads concerned only. The scripted
+//! engine stands for the inference library, whose own memory is not ours to count.
+
+#![allow(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
+#![allow(unsafe_code, reason = "a global allocator can only be written with it")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crrd::calibrate::{Calibration, ClassLimit, FORMAT, certify};
+use crrd::capture::replay::{RecipeChoice, Replay, ReplayOptions, Source};
+use crrd::capture::{Camera, CameraError, CameraStats, Event};
+use crrd::engine::{Engine, EngineError, ModelSpec};
+use crrd::frame::{AnomalyMap, CameraId, Nanos, PixelFormat, Pool, RecipeId, StationId};
+use crrd::journal;
+use crrd::pipeline::{Broker, Line, Parts, Recipe};
+use crrd::publish;
+use crrd::sys::clock::RealClock;
+use crrd::sys::notify::Notify;
+use crrd::sys::shutdown::Shutdown;
+
+struct Counting;
+
+thread_local! {
+    /// Whether this thread's allocations count. `const`: reading it allocates nothing.
+    static COUNTS: Cell<bool> = const { Cell::new(false) };
+}
+static CAPTURE: AtomicU64 = AtomicU64::new(0);
+static INSPECT: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    static IS_CAPTURE: Cell<bool> = const { Cell::new(false) };
+}
+
+fn count() {
+    // A thread that is ending has no locals any more, and nothing to count.
+    if COUNTS.try_with(Cell::get).unwrap_or(false) {
+        let capture = IS_CAPTURE.try_with(Cell::get).unwrap_or(false);
+        let counter = if capture { &CAPTURE } else { &INSPECT };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: every call is passed on unchanged to the system's allocator, which keeps the contract;
+// counting touches neither the memory nor the layout and does not allocate.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise about `layout` is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise about `at` and `layout` is passed on.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise about `at`, `layout` and `size` is passed on.
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const SIDE: usize = 32;
+/// Frames until every buffer, slot and channel was used at least once.
+const WARM_UP: u64 = 200;
+const FRAMES: u64 = 2_000;
+
+/// Counts on the capture thread from the warm-up on; ends after [`FRAMES`].
+struct Counted {
+    inner: Replay,
+    frames: u64,
+    leak: bool,
+}
+
+impl Camera for Counted {
+    fn frame_bytes_max(&self) -> usize {
+        self.inner.frame_bytes_max()
+    }
+
+    fn start(&mut self, pool: Pool, epoch: u32) -> Result<(), CameraError> {
+        self.inner.start(pool, epoch)
+    }
+
+    fn next(&mut self, deadline: Nanos) -> Result<Event, CameraError> {
+        if self.frames == FRAMES {
+            COUNTS.set(false);
+            return Ok(Event::End);
+        }
+        IS_CAPTURE.set(true);
+        COUNTS.set(self.frames > WARM_UP);
+        let event = self.inner.next(deadline)?;
+        if self.leak && matches!(event, Event::Frame { .. }) {
+            drop(std::hint::black_box(vec![1u8]));
+        }
+        self.frames += u64::from(matches!(event, Event::Frame { .. }));
+        Ok(event)
+    }
+
+    fn stats(&self) -> CameraStats {
+        self.inner.stats()
+    }
+
+    fn stop(&mut self) -> Result<(), CameraError> {
+        self.inner.stop()
+    }
+}
+
+/// Good and bad parts in turn: verdict, regions and mask are all exercised.
+struct Alternating {
+    spec: ModelSpec,
+    frames: u64,
+}
+
+impl Engine for Alternating {
+    fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    fn infer(&mut self, input: &[u8], out: &mut AnomalyMap) -> Result<(), EngineError> {
+        COUNTS.set(false);
+        assert_eq!(input.len(), SIDE * SIDE * 3);
+        self.frames += 1;
+        out.values.fill(0.1);
+        if self.frames.is_multiple_of(2) {
+            out.values[5 * SIDE + 5..5 * SIDE + 20].fill(0.9);
+        }
+        out.score = out.values[5 * SIDE + 5];
+        COUNTS.set(self.frames > WARM_UP && self.frames < FRAMES);
+        Ok(())
+    }
+}
+
+fn calibration(spec: &ModelSpec) -> Calibration {
+    let scores = vec![0.5];
+    let bound = certify(&scores, 0.5, 0.5).unwrap();
+    let class = ClassLimit {
+        image_threshold: bound.limit,
+        pixel_threshold: 0.5,
+        n: 1,
+        k: bound.k,
+        dataset_sha256: "0".repeat(64),
+        scores,
+    };
+    Calibration {
+        format: FORMAT,
+        engine_sha256: spec.sha256.clone(),
+        created_utc: "2026-01-01T00:00:00Z".to_owned(),
+        author: "test".to_owned(),
+        reason: "test".to_owned(),
+        previous: None,
+        alpha: 0.5,
+        confidence: 0.5,
+        class: [("bolt".to_owned(), class)].into(),
+    }
+}
+
+fn camera(folder: &Path, leak: bool) -> Counted {
+    std::fs::create_dir_all(folder).unwrap();
+    for i in 0..4u8 {
+        // Not the model's size: the resize is exercised.
+        std::fs::write(folder.join(format!("{i}.raw")), vec![i * 60; 48 * 40]).unwrap();
+    }
+    let options = ReplayOptions {
+        folder: folder.to_owned(),
+        source: Source::Raw { width: 48, height: 40, format: PixelFormat::Mono8 },
+        recipe: RecipeChoice::Fixed(RecipeId(1)),
+        rate_hz: 0.0,
+        repeat: true,
+        camera: CameraId(0),
+    };
+    let inner = Replay::open(options, Arc::new(RealClock)).unwrap();
+    Counted { inner, frames: 0, leak }
+}
+
+/// Runs a station; allocations on (capture, inspection) after the warm-up.
+fn run(leak: bool) -> (u64, u64) {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = ModelSpec {
+        input_width: SIDE,
+        input_height: SIDE,
+        map_width: SIDE,
+        map_height: SIDE,
+        classes: vec!["bolt".to_owned()],
+        sha256: "ab".repeat(32),
+    };
+    let before = (CAPTURE.load(Ordering::SeqCst), INSPECT.load(Ordering::SeqCst));
+    let parts = Parts {
+        station: StationId::new("s1").unwrap(),
+        camera: Box::new(camera(&dir.path().join("frames"), leak)),
+        calibration: calibration(&spec),
+        engine: Box::new(Alternating { spec, frames: 0 }),
+        recipes: vec![Recipe { id: RecipeId(1), class: "bolt".to_owned() }],
+        latency_ms_max: 60_000,
+        queue_frames: 4,
+        journal_dir: dir.path().join("state"),
+        journal_sync: journal::Sync::Normal,
+        journal_bytes_max: 1 << 30,
+        journal_age_days_max: 0,
+        broker: Broker {
+            host: "127.0.0.1".to_owned(),
+            port: 9,
+            prefix: "crr".to_owned(),
+            client_id: "s1".to_owned(),
+            credentials: None,
+            keep_alive_s: 5,
+            limits: publish::Limits::default(),
+        },
+        observer: None,
+        clock: Arc::new(RealClock),
+    };
+    let line = Line::start(parts).unwrap();
+    let summary = line.run(&Shutdown::manual(), &Notify::silent()).unwrap();
+    assert_eq!(summary.counters.parts, FRAMES);
+    assert_eq!((summary.counters.pass, summary.counters.reject), (FRAMES / 2, FRAMES / 2));
+    let after = (CAPTURE.load(Ordering::SeqCst), INSPECT.load(Ordering::SeqCst));
+    (after.0 - before.0, after.1 - before.1)
+}
+
+#[test]
+fn capture_and_inspection_allocate_nothing_per_frame_once_warm() {
+    let (capture, _) = run(true);
+    assert!(capture >= FRAMES - WARM_UP - 2, "the counter counts: {capture}");
+    let (capture, inspect) = run(false);
+    assert_eq!((capture, inspect), (0, 0), "allocations on (capture, inspection)");
+}

@@ -1,0 +1,309 @@
+//! `crrd check` on a station that would run, and on one broken thing at a time.
+
+// Helpers of tests may unwrap: a panic is how a test fails.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crrd::calibrate::{Calibration, ClassLimit};
+use crrd::cli::check::{Check, Outcome, examine};
+use support::standin;
+
+/// A folder with everything a station needs: stand-in engine, calibration, pictures.
+struct Site {
+    dir: tempfile::TempDir,
+    port: u16,
+}
+
+impl Site {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        standin::write_bundle(&dir.path().join("engine"), &["steel", "brass"]);
+        let site = Self { dir, port: free_port() };
+        site.write_calibration(&site.engine_sha256());
+        std::fs::create_dir_all(site.path("parts/steel")).unwrap();
+        let side = standin::SIDE as u32;
+        let picture = image::RgbImage::from_raw(side, side, standin::grey()).unwrap();
+        picture.save(site.path("parts/steel/001.png")).unwrap();
+        site.write_config("steel", "");
+        site
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn write_config(&self, class: &str, extra: &str) {
+        let port = self.port;
+        let text = format!(
+            "station = \"line1\"\nengine = \"engine\"\ncalibration = \"calibration.toml\"\n\
+             state_dir = \"state/crrd\"\n[[recipe]]\nid = 7\nclass = \"{class}\"\n[camera]\n\
+             folder = \"parts\"\nrecipe_from = \"folder\"\n[mqtt]\nport = {port}\n{extra}"
+        );
+        std::fs::write(self.path("crrd.toml"), text).unwrap();
+    }
+
+    fn write_calibration(&self, engine_sha256: &str) {
+        let scores: Vec<f32> = (0..300).map(|i| i as f32 / 1000.0).collect();
+        let limit = ClassLimit {
+            image_threshold: 0.299,
+            pixel_threshold: 0.4,
+            n: 300,
+            k: 0,
+            dataset_sha256: "0".repeat(64),
+            scores,
+        };
+        let calibration = Calibration {
+            format: 1,
+            engine_sha256: engine_sha256.to_owned(),
+            created_utc: "2026-01-01T00:00:00Z".into(),
+            author: "test".into(),
+            reason: "test".into(),
+            previous: None,
+            alpha: 0.01,
+            confidence: 0.95,
+            class: [("steel".to_owned(), limit)].into(),
+        };
+        std::fs::write(self.path("calibration.toml"), calibration.to_toml().unwrap()).unwrap();
+    }
+
+    fn engine_sha256(&self) -> String {
+        crrd::sys::hash::sha256_file_hex(&self.path("engine/model.onnx")).unwrap()
+    }
+
+    fn check(&self) -> Vec<Check> {
+        examine(&self.path("crrd.toml"))
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn outcome<'a>(checks: &'a [Check], name: &str) -> &'a Outcome {
+    let found = checks.iter().find(|c| c.name == name);
+    &found.unwrap_or_else(|| panic!("no {name} in {checks:#?}")).outcome
+}
+
+#[track_caller]
+fn fails(checks: &[Check], name: &str, says: &[&str]) {
+    let Outcome::Fail(text) = outcome(checks, name) else {
+        panic!("{name} does not fail: {checks:#?}")
+    };
+    for word in says {
+        assert!(text.contains(word), "{text:?} does not say {word:?}");
+    }
+    let others = checks.iter().filter(|c| c.name != name);
+    for check in others {
+        let dependent = name == "engine" && check.name == "calibration";
+        assert!(dependent || !matches!(check.outcome, Outcome::Fail(_)), "{check}");
+    }
+}
+
+#[track_caller]
+fn warns(checks: &[Check], name: &str, says: &[&str]) {
+    let Outcome::Warn(text) = outcome(checks, name) else {
+        panic!("{name} does not warn: {checks:#?}")
+    };
+    for word in says {
+        assert!(text.contains(word), "{text:?} does not say {word:?}");
+    }
+}
+
+#[test]
+fn a_whole_station_passes_and_a_missing_broker_is_only_a_warning() {
+    let site = Site::new();
+    let checks = site.check();
+    let names: Vec<_> = checks.iter().map(|c| c.name).collect();
+    assert_eq!(
+        names,
+        ["config", "engine", "recipes", "calibration", "camera", "state_dir", "broker"]
+    );
+    for check in &checks[..6] {
+        assert!(matches!(check.outcome, Outcome::Ok(_)), "{check}");
+    }
+    warns(&checks, "broker", &[&site.port.to_string(), "starts and delivers"]);
+    assert!(!site.path("state").exists(), "a check starts nothing and leaves nothing");
+}
+
+#[test]
+fn a_broken_configuration_is_explained_problem_by_problem() {
+    let site = Site::new();
+    site.write_config("steel", "prot = 5\nkeep_alive_s = 0\n");
+    let checks = site.check();
+    assert_eq!(checks.len(), 2, "{checks:#?}");
+    let text: Vec<_> = checks.iter().map(ToString::to_string).collect();
+    let file = site.path("crrd.toml").display().to_string();
+    assert!(text[0].contains(&file) && text[0].contains("did you mean \"port\""), "{text:#?}");
+    assert!(text[1].contains("mqtt.keep_alive_s = 0"), "{text:#?}");
+    let missing = examine(Path::new("/nonexistent/crrd.toml"));
+    fails(&missing, "config", &["/nonexistent/crrd.toml", "path exists"]);
+}
+
+#[test]
+fn a_damaged_model_is_named_and_nothing_that_needs_it_is_said_to_be_fine() {
+    let site = Site::new();
+    let model = site.path("engine/model.onnx");
+    let mut bytes = std::fs::read(&model).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&model, bytes).unwrap();
+    let checks = site.check();
+    fails(&checks, "engine", &["model.onnx", "SHA-256", "copy the whole bundle"]);
+    let Outcome::Fail(text) = outcome(&checks, "calibration") else { panic!("{checks:#?}") };
+    assert!(text.contains("not compared"), "{text}");
+}
+
+#[test]
+fn a_calibration_that_is_foreign_damaged_or_incomplete_is_refused() {
+    let site = Site::new();
+    site.write_calibration(&"ab".repeat(32));
+    fails(&site.check(), "calibration", &["abababababab", "crrd calibrate"]);
+
+    site.write_calibration(&site.engine_sha256());
+    let text = std::fs::read_to_string(site.path("calibration.toml")).unwrap();
+    let edited = text.replace("image_threshold = 0.299", "image_threshold = 0.2991");
+    assert_ne!(text, edited);
+    std::fs::write(site.path("calibration.toml"), edited).unwrap();
+    fails(&site.check(), "calibration", &["calibration.toml", "steel"]);
+
+    site.write_calibration(&site.engine_sha256());
+    std::fs::create_dir(site.path("parts/brass")).unwrap();
+    std::fs::rename(site.path("parts/steel/001.png"), site.path("parts/brass/001.png")).unwrap();
+    site.write_config("brass", "");
+    fails(&site.check(), "calibration", &["recipe 7 (brass)", "crrd calibrate"]);
+}
+
+#[test]
+fn a_recipe_the_engine_does_not_know_is_refused() {
+    let site = Site::new();
+    site.write_config("bronze", "");
+    let checks = site.check();
+    let Outcome::Fail(text) = outcome(&checks, "recipes") else { panic!("{checks:#?}") };
+    assert!(text.contains("recipe 7 (bronze)") && text.contains("steel, brass"), "{text}");
+}
+
+#[test]
+fn a_camera_without_pictures_fails_and_a_damaged_or_stray_one_is_a_warning() {
+    let site = Site::new();
+    let picture = site.path("parts/steel/001.png");
+    let whole = std::fs::read(&picture).unwrap();
+    // A second, whole picture, so that the folder itself is usable.
+    std::fs::write(site.path("parts/steel/002.png"), &whole).unwrap();
+    std::fs::write(&picture, &whole[..whole.len() / 2]).unwrap();
+    warns(&site.check(), "camera", &["steel-001", "cannot be read"]);
+    std::fs::write(site.path("parts/000.png"), &whole).unwrap();
+    warns(&site.check(), "camera", &["000", "no folder named like"]);
+    for name in ["parts/000.png", "parts/steel/001.png", "parts/steel/002.png"] {
+        std::fs::remove_file(site.path(name)).unwrap();
+    }
+    fails(&site.check(), "camera", &["parts", "png"]);
+}
+
+#[test]
+fn a_state_folder_that_cannot_be_written_is_refused() {
+    let site = Site::new();
+    // A file in the way stops root, too, whom permissions do not stop.
+    std::fs::write(site.path("state"), "in the way").unwrap();
+    fails(&site.check(), "state_dir", &["state"]);
+}
+
+#[test]
+fn a_broker_that_takes_the_password_is_fine_and_one_that_does_not_is_a_warning() {
+    let site = Site::new();
+    let Some(_broker) = Broker::start(&site) else {
+        println!("skipped: mosquitto is not installed");
+        return;
+    };
+    let password_file = site.path("password");
+    std::fs::write(&password_file, "right\n").unwrap();
+    set_mode(&password_file, 0o640);
+    let login = "username = \"crrd\"\npassword_file = \"password\"\n";
+    site.write_config("steel", login);
+    let checks = site.check();
+    assert!(matches!(outcome(&checks, "broker"), Outcome::Ok(_)), "{checks:#?}");
+
+    set_mode(&password_file, 0o644);
+    warns(&site.check(), "broker", &["everybody may read", "chmod 640"]);
+
+    std::fs::write(&password_file, "wrong\n").unwrap();
+    let checks = site.check();
+    warns(&checks, "broker", &["username and password_file"]);
+    assert!(checks.iter().all(|c| !c.to_string().contains("wrong")), "{checks:#?}");
+
+    site.write_config("steel", "");
+    warns(&site.check(), "broker", &["not connected"]);
+}
+
+#[test]
+fn a_peer_that_never_answers_does_not_hold_the_start_up() {
+    let site = Site::new();
+    let silent = TcpListener::bind(("127.0.0.1", site.port)).unwrap();
+    let started = Instant::now();
+    warns(&site.check(), "broker", &["starts and delivers"]);
+    assert!(started.elapsed() < Duration::from_secs(30));
+    drop(silent);
+}
+
+fn set_mode(file: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// A Mosquitto on the site's port that knows the user `crrd` with the password `right`.
+struct Broker(Child);
+
+impl Broker {
+    fn start(site: &Site) -> Option<Self> {
+        let program = |name: &str| {
+            let folders = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
+            folders.iter().map(|f| Path::new(f).join(name)).find(|p| p.exists())
+        };
+        let (broker, passwd) = (program("mosquitto")?, program("mosquitto_passwd")?);
+        let users = site.path("users");
+        let made = Command::new(passwd)
+            .args(["-b", "-c"])
+            .arg(&users)
+            .args(["crrd", "right"])
+            .output()
+            .unwrap();
+        assert!(made.status.success());
+        // Mosquitto gives up root for a user of its own, who must be able to read this.
+        set_mode(&users, 0o644);
+        set_mode(site.dir.path(), 0o755);
+        let config = site.path("mosquitto.conf");
+        let text = format!(
+            "listener {} 127.0.0.1\nallow_anonymous false\npassword_file {}\n",
+            site.port,
+            users.display()
+        );
+        std::fs::write(&config, text).unwrap();
+        let child = Command::new(broker)
+            .arg("-c")
+            .arg(&config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let broker = Self(child);
+        let started = Instant::now();
+        while TcpStream::connect(("127.0.0.1", site.port)).is_err() {
+            assert!(started.elapsed() < Duration::from_secs(30), "mosquitto did not start");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Some(broker)
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // It may have ended by itself; nothing is left to do then.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

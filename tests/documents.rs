@@ -1,0 +1,147 @@
+//! The guides tell what the program does: payload keys, reasons and states of docs/plc.md are
+//! those of the encoder.
+
+// Helpers of tests may unwrap: a panic is how a test fails.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use crrd::calibrate::CalibrationId;
+use crrd::frame::{Nanos, PartId, RecipeId, TriggerId};
+use crrd::judge::{Reason, Verdict};
+use crrd::message::{StateRecord, VerdictRecord, encode_state, encode_verdict};
+use crrd::station::Need;
+
+const PLC: &str = include_str!("../docs/plc.md");
+const CALIBRATION: &str = include_str!("../calibration/README.md");
+
+/// First cells, without backticks, of the table that follows `heading` and begins with `title`.
+fn column(document: &str, heading: &str, title: &str) -> Vec<String> {
+    let section = document.split(&format!("## {heading}\n")).nth(1).expect(heading);
+    let rows = section.lines().skip_while(|l| !l.starts_with(&format!("| {title} |"))).skip(2);
+    rows.take_while(|l| l.starts_with('|'))
+        .map(|l| l.trim_matches('|').split('|').next().unwrap().trim().replace('`', ""))
+        .collect()
+}
+
+/// Top-level keys of a flat JSON object, in order.
+fn keys(json: &str) -> Vec<String> {
+    let inner = json.trim_matches(['{', '}']);
+    inner.split(',').map(|pair| pair.split('"').nth(1).unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_verdict_table_has_the_keys_of_the_payload_in_order() {
+    let record = VerdictRecord {
+        seq: 1,
+        epoch: 1,
+        trigger: TriggerId(1),
+        part: PartId::new("P1").unwrap(),
+        recipe: RecipeId(1),
+        class: 0,
+        calibration: CalibrationId(1),
+        verdict: Verdict::invalid(Reason::Deadline),
+        latency: Nanos(0),
+        flags: 0,
+    };
+    let mut text = String::new();
+    encode_verdict(&record, &mut text);
+    assert_eq!(column(PLC, "Verdict", "key"), keys(&text));
+}
+
+#[test]
+fn the_reason_table_has_every_reason() {
+    let reasons = [
+        Reason::None,
+        Reason::ScoreAboveLimit,
+        Reason::ScoreNotFinite,
+        Reason::MapIncomplete,
+        Reason::NotCalibrated,
+        Reason::CalibrationForeign,
+        Reason::Deadline,
+        Reason::FrameLost,
+        Reason::FrameDamaged,
+        Reason::Engine,
+        Reason::Overrun,
+        Reason::RecipeUnknown,
+        Reason::Internal,
+    ];
+    // A new reason must be added here, and then to the document.
+    for reason in reasons {
+        match reason {
+            Reason::None
+            | Reason::ScoreAboveLimit
+            | Reason::ScoreNotFinite
+            | Reason::MapIncomplete
+            | Reason::NotCalibrated
+            | Reason::CalibrationForeign
+            | Reason::Deadline
+            | Reason::FrameLost
+            | Reason::FrameDamaged
+            | Reason::Engine
+            | Reason::Overrun
+            | Reason::RecipeUnknown
+            | Reason::Internal => {}
+        }
+    }
+    let codes: Vec<_> = reasons.iter().map(|r| (*r as u8).to_string()).collect();
+    assert_eq!(column(PLC, "Reasons", "`k`"), codes);
+}
+
+#[test]
+fn the_state_table_has_the_keys_and_codes_of_the_payload() {
+    let state = StateRecord {
+        ready: true,
+        busy: false,
+        name: "ContinuousExecution",
+        epoch: 1,
+        seq: 0,
+        error: 0,
+        calibration: CalibrationId(1),
+        engine_sha256: "ab",
+        text: "",
+    };
+    assert_eq!(column(PLC, "State", "key"), keys(&encode_state(&state)));
+    let documented = "0 nothing, 1 engine, 2 calibration, 3 journal, 4 camera";
+    let coded: Vec<_> = Need::ALL
+        .iter()
+        .map(|n| format!("{} {}", *n as u8, format!("{n:?}").to_lowercase()))
+        .collect();
+    assert_eq!(documented, format!("0 nothing, {}", coded.join(", ")));
+    assert!(PLC.contains(documented));
+}
+
+#[test]
+fn the_calibration_table_has_every_field_of_the_file() {
+    let documented: Vec<_> = CALIBRATION
+        .lines()
+        .filter_map(|l| l.strip_prefix("| "))
+        .filter_map(|l| l.split('|').next())
+        .flat_map(|cell| cell.split(',').map(|f| f.trim().trim_matches('`').to_owned()))
+        .collect();
+    let calibration = crrd::calibrate::Calibration {
+        format: 1,
+        engine_sha256: String::new(),
+        created_utc: String::new(),
+        author: String::new(),
+        reason: String::new(),
+        previous: Some(String::new()),
+        alpha: 0.01,
+        confidence: 0.95,
+        class: [(
+            "NAME".to_owned(),
+            crrd::calibrate::ClassLimit {
+                image_threshold: 1.0,
+                pixel_threshold: 1.0,
+                n: 1,
+                k: 0,
+                dataset_sha256: String::new(),
+                scores: vec![1.0],
+            },
+        )]
+        .into(),
+    };
+    let text = toml::to_string(&calibration).unwrap();
+    let fields = text.lines().filter(|l| !l.is_empty());
+    for field in fields.map(|l| l.split(" = ").next().unwrap()) {
+        assert!(documented.iter().any(|d| d == field), "{field} is not in calibration/README.md");
+    }
+}

@@ -1,0 +1,16 @@
+//! The one integration binary: each module is one behaviour of the station.
+
+#![allow(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
+
+mod broker;
+mod delivery;
+mod happy;
+mod inspect;
+mod journal_cost;
+mod outage;
+mod refused;
+mod signs;
+mod station;
+#[path = "../support/mod.rs"]
+mod support;
+mod watchdog;

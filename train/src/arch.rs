@@ -1,0 +1,187 @@
+//! The shape of a CRR model: everything the trainer, the exporter and the checkpoint agree on.
+//!
+//! Data flow for one picture (B = 1, grid G x G, N = G*G tokens, C = sum of tap channels):
+//!
+//! 1. The frozen encoder's taps are brought to the grid (average pooling by an integer factor
+//!    for finer taps, bilinear half-pixel upsampling for coarser ones), concatenated over
+//!    channels in tap order and standardised per channel: `E = (t - taps.mean) / taps.std`,
+//!    tokens row-major, channels last: `[N, C]`.
+//! 2. Masked bottleneck: `E` elementwise masked with probability `mask_probability` in training;
+//!    multiplied by `1 - mask_probability` in inference (folded into `bottleneck.fc1` on export);
+//!    `fc1: C -> bottleneck`, GELU (erf), `fc2: bottleneck -> width`; plus `position`.
+//! 3. `depth` pre-norm blocks: `x += proj(linear_attention(norm1(x)))`,
+//!    `x += fc2(GELU(fc1(norm2(x))))`; LayerNorm eps [`NORM_EPS`].
+//!    Linear attention per head: `q = elu(q) + 1`, `k = elu(k) + 1`, `KV = sum_s k_s (x) v_s`,
+//!    `out_s = q_s KV / (q_s . sum k + 1e-6)`.
+//! 4. Group `g` is read from the state after `group.after_block` blocks:
+//!    `D_g = out.g.fc(out.g.norm(x))`, compared with the group's channels `E_g`.
+//! 5. Distance map `A` = mean over groups of `1 - cos(E_g, D_g)` per token, bilinear half-pixel
+//!    to the map size. Products of norms are `sqrt(|E|^2 |D|^2 + 1e-12)`, here and in step 6.
+//! 6. Head input `X` = concat over groups of `-C_g * l2norm(E_g) * l2norm(D_g)` as `[C, G, G]`;
+//!    slim head: `conv0` 1x1 -> ReLU -> `conv1` 3x3 (both `head[0]` channels) -> ReLU -> bilinear
+//!    x2 -> `conv2` 3x3 (`head[1]`) -> ReLU -> `conv3` 3x3 to one channel -> sigmoid -> bilinear
+//!    to the map size = `S`.
+//! 7. `M = w A + (1 - w) S`, Gaussian smoothing (normalised kernel, edge-replicating border),
+//!    score = mean of the largest `score_fraction` of the map's pixels (count rounded up).
+//!
+//! Weight names (row-major f32; linear weights are `[in, out]`, convolutions `[out, in, kh, kw]`):
+//! `taps.mean [C]`, `taps.std [C]`, `bottleneck.{fc1,fc2}.{weight,bias}`, `position [N, width]`,
+//! `block.{i}.{norm1,norm2}.{gamma,beta}`, `block.{i}.{qkv,proj,fc1,fc2}.{weight,bias}` (qkv is
+//! `[width, 3*width]`: q, k, v in this order, heads contiguous inside each),
+//! `out.{g}.norm.{gamma,beta}`, `out.{g}.fc.{weight,bias}`, `head.conv{0..3}.{weight,bias}`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// LayerNorm epsilon of the decoder.
+pub const NORM_EPS: f64 = 1e-6;
+/// Added to the linear-attention denominator.
+pub const ATTENTION_EPS: f64 = 1e-6;
+
+/// One encoder tap.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tap {
+    /// Name of the encoder's feature map: `f4`, `f8`, `f16`, `f32` (the stride in its name).
+    pub name: String,
+    /// Channels.
+    pub channels: usize,
+    /// Input pixels per feature pixel.
+    pub stride: usize,
+}
+
+/// A set of taps that is reconstructed and compared together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Indices into `Architecture::taps`; consecutive, so that a group is a channel range.
+    pub taps: Vec<usize>,
+    /// Number of decoder blocks before this group is read, `1..=depth`.
+    pub after_block: usize,
+}
+
+/// Everything that fixes the shape of a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Architecture {
+    /// Encoder name, e.g. `efficientnet_lite0`.
+    pub encoder: String,
+    /// Side of the square input picture in pixels.
+    pub input: usize,
+    /// Encoder taps in concatenation order.
+    pub taps: Vec<Tap>,
+    /// Side of the token grid.
+    pub grid: usize,
+    /// Tap groups in channel order.
+    pub groups: Vec<Group>,
+    /// Hidden size of the bottleneck.
+    pub bottleneck: usize,
+    /// Decoder width.
+    pub width: usize,
+    /// Attention heads; divides `width`.
+    pub heads: usize,
+    /// Hidden size of the block's MLP as a multiple of `width`.
+    pub mlp_ratio: usize,
+    /// Decoder blocks.
+    pub depth: usize,
+    /// Probability of the elementwise feature mask in training.
+    pub mask_probability: f32,
+    /// Channels of the segmentation head at grid and at double-grid resolution.
+    pub head: [usize; 2],
+    /// Side of the square anomaly map.
+    pub map: usize,
+    /// Weight `w` of the distance map in the fused map.
+    pub distance_weight: f32,
+    /// Gaussian kernel side (odd) and sigma in map pixels.
+    pub smoothing: (usize, f32),
+    /// Fraction of map pixels whose mean is the image score.
+    pub score_fraction: f32,
+}
+
+impl Architecture {
+    /// Total tap channels `C`.
+    pub fn channels(&self) -> usize {
+        self.taps.iter().map(|t| t.channels).sum()
+    }
+
+    /// Tokens `N`.
+    pub fn tokens(&self) -> usize {
+        self.grid * self.grid
+    }
+
+    /// Channel range of group `g` in the concatenated features.
+    pub fn group_channels(&self, g: usize) -> std::ops::Range<usize> {
+        let upto = |end: usize| self.taps[..end].iter().map(|t| t.channels).sum::<usize>();
+        let taps = &self.groups[g].taps;
+        let first = taps.first().copied().unwrap_or(0);
+        upto(first)..upto(first + taps.len())
+    }
+
+    /// Pixels whose mean is the score.
+    pub fn score_pixels(&self) -> usize {
+        let pixels = (self.map * self.map) as f32;
+        ((pixels * self.score_fraction).ceil() as usize).max(1)
+    }
+}
+
+/// A named tensor on the host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostTensor {
+    /// Dimensions.
+    pub shape: Vec<usize>,
+    /// Row-major values.
+    pub values: Vec<f32>,
+}
+
+/// Trained weights by the names in the module documentation.
+pub type Weights = BTreeMap<String, HostTensor>;
+
+/// EfficientNet-Lite0's taps up to and including the given stride.
+fn lite0_taps(stride_max: usize) -> Vec<Tap> {
+    [("f4", 24, 4), ("f8", 40, 8), ("f16", 112, 16), ("f32", 320, 32)]
+        .into_iter()
+        .filter(|(_, _, stride)| *stride <= stride_max)
+        .map(|(name, channels, stride)| Tap { name: name.to_owned(), channels, stride })
+        .collect()
+}
+
+/// The default model: 256 px, all four taps on a 32 x 32 grid.
+pub fn edge() -> Architecture {
+    Architecture {
+        encoder: "efficientnet_lite0".to_owned(),
+        input: 256,
+        taps: lite0_taps(32),
+        grid: 32,
+        groups: vec![
+            Group { taps: vec![0, 1], after_block: 3 },
+            Group { taps: vec![2, 3], after_block: 2 },
+        ],
+        bottleneck: 256,
+        width: 128,
+        heads: 4,
+        mlp_ratio: 4,
+        depth: 3,
+        mask_probability: 0.4,
+        head: [64, 32],
+        map: 256,
+        distance_weight: 0.5,
+        smoothing: (5, 4.0),
+        score_fraction: 0.01,
+    }
+}
+
+/// A small model for tests, demonstrations and first tries: three taps, two narrow blocks.
+pub fn tiny() -> Architecture {
+    Architecture {
+        taps: lite0_taps(16),
+        groups: vec![
+            Group { taps: vec![0, 1], after_block: 2 },
+            Group { taps: vec![2], after_block: 1 },
+        ],
+        bottleneck: 128,
+        width: 64,
+        heads: 4,
+        mlp_ratio: 2,
+        depth: 2,
+        head: [32, 16],
+        ..edge()
+    }
+}

@@ -1,0 +1,159 @@
+//! `crrd-train fit`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, ensure};
+use clap::ValueEnum;
+use crrd::sys::clock::{Clock, RealClock};
+use crrd::sys::shutdown::Shutdown;
+
+use crate::onnx::Storage;
+use crate::progress::Progress;
+use crate::trainer::{FitOptions, Fitted, Preset, fit};
+
+/// Longest budget that is surely meant: a week.
+const MINUTES_MAX: f64 = 7.0 * 24.0 * 60.0;
+/// Most threads that are surely meant.
+const THREADS_MAX: usize = 1024;
+/// Exit code of an interrupted run: 128 + SIGINT, as shells expect.
+const EXIT_INTERRUPTED: u8 = 130;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum StorageArg {
+    Fp16,
+    Fp32,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Folder of product classes: CLASS/train/good/*.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// The engine bundle to write, e.g. engines/NAME.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Model size.
+    #[arg(long, value_enum, default_value = "edge")]
+    preset: Preset,
+    /// Seed of everything random.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Time budget, everything included; by default 22 (edge) or 2.5 (tiny).
+    #[arg(long, value_name = "M", conflicts_with = "iterations")]
+    minutes: Option<f64>,
+    /// Decoder iterations instead of a time budget: runs with the same seed are then equal.
+    #[arg(long, value_name = "N")]
+    iterations: Option<usize>,
+    /// Encoder weights, from `crrd-train import-encoder`.
+    #[arg(long, value_name = "FILE", default_value = "encoders/efficientnet_lite0.safetensors")]
+    encoder: PathBuf,
+    /// Folder of textures for synthetic defects; procedural textures by default.
+    #[arg(long, value_name = "DIR")]
+    textures: Option<PathBuf>,
+    /// Worker threads; by default one for each processor.
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// How the model file stores weights; fp16 halves the file.
+    #[arg(long, value_enum, default_value = "fp32")]
+    storage: StorageArg,
+    /// Name of the model; by default the name of the output folder.
+    #[arg(long)]
+    name: Option<String>,
+    /// Discard the checkpoint of an interrupted run.
+    #[arg(long)]
+    restart: bool,
+}
+
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let options = options(args)?;
+    let shutdown = Shutdown::install().context("signals cannot be handled")?;
+    let progress = Progress::visible();
+    let fitted = fit(&options, &progress, &|| shutdown.is_requested());
+    progress.finish();
+    match fitted? {
+        Fitted::Bundle(manifest) => {
+            let training = &manifest.training;
+            println!(
+                "{}: {} images, {} iterations, {} minutes",
+                options.out.display(),
+                training.images,
+                training.iterations,
+                training.minutes
+            );
+            println!("model {} {}", manifest.model.sha256, manifest.model.file);
+            Ok(ExitCode::SUCCESS)
+        }
+        Fitted::Interrupted(dir) => {
+            eprintln!(
+                "interrupted; the same command resumes from {}, with --restart it begins anew",
+                dir.display()
+            );
+            Ok(ExitCode::from(EXIT_INTERRUPTED))
+        }
+    }
+}
+
+fn options(args: Args) -> anyhow::Result<FitOptions> {
+    if let Some(minutes) = args.minutes {
+        ensure!(
+            minutes > 0.0 && minutes <= MINUTES_MAX,
+            "--minutes {minutes} is not between 0 and {MINUTES_MAX}"
+        );
+    }
+    ensure!(args.iterations != Some(0), "--iterations must be at least 1");
+    let available = || std::thread::available_parallelism().map_or(1, |n| n.get());
+    let threads = args.threads.unwrap_or_else(available);
+    ensure!(
+        (1..=THREADS_MAX).contains(&threads),
+        "--threads {threads} is not between 1 and {THREADS_MAX}"
+    );
+    let out_name = args.out.file_name().context("--out must name a folder")?;
+    let name = args.name.clone().unwrap_or_else(|| out_name.to_string_lossy().into_owned());
+    let command = command(&args);
+    Ok(FitOptions {
+        name,
+        command,
+        data: args.data,
+        out: args.out,
+        preset: args.preset,
+        seed: args.seed,
+        minutes: args.minutes,
+        iterations: args.iterations,
+        encoder: args.encoder,
+        textures: args.textures,
+        threads,
+        storage: match args.storage {
+            StorageArg::Fp16 => Storage::Fp16,
+            StorageArg::Fp32 => Storage::Fp32,
+        },
+        restart: args.restart,
+        created_utc: RealClock.wall_utc_rfc3339(),
+    })
+}
+
+/// The command that makes the model again. Only the last part of paths is recorded: a bundle
+/// travels to other machines and should not tell about this one.
+fn command(args: &Args) -> String {
+    let last = |p: &Path| p.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut text = format!(
+        "crrd-train fit --data {} --out {} --preset {} --seed {}",
+        last(&args.data),
+        last(&args.out),
+        args.preset.as_str(),
+        args.seed
+    );
+    if let Some(n) = args.iterations {
+        text += &format!(" --iterations {n}");
+    }
+    if let Some(m) = args.minutes {
+        text += &format!(" --minutes {m}");
+    }
+    if let Some(dir) = &args.textures {
+        text += &format!(" --textures {}", last(dir));
+    }
+    if args.storage == StorageArg::Fp16 {
+        text += " --storage fp16";
+    }
+    text
+}

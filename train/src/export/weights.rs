@@ -1,0 +1,120 @@
+//! What an architecture must satisfy and which weights it has.
+
+use super::{ExportError, ExportErrorKind, Result};
+use crate::arch::{Architecture, Weights};
+
+/// Largest side of picture, grid or map in pixels: keeps a mistyped number from asking for
+/// gigabytes of constants.
+const SIDE_MAX: usize = 4096;
+
+/// Refuses an architecture that contradicts itself.
+///
+/// # Errors
+/// Names the field and what it must be.
+pub fn check_architecture(arch: &Architecture) -> Result<()> {
+    let side = |v: usize| (1..=SIDE_MAX).contains(&v);
+    let consecutive = |taps: &[usize]| {
+        !taps.is_empty()
+            && taps.windows(2).all(|w| w[1] == w[0] + 1)
+            && taps.iter().all(|t| *t < arch.taps.len())
+    };
+    let (kernel, sigma) = arch.smoothing;
+    let unit = 0.0..=1.0;
+    let rules = [
+        (side(arch.input) && side(arch.grid) && side(arch.map), "input, grid and map: 1 to 4096"),
+        (arch.depth > 0 && arch.width > 0 && arch.bottleneck > 0, "sizes must not be zero"),
+        (arch.mlp_ratio > 0 && !arch.head.contains(&0), "sizes must not be zero"),
+        (arch.heads > 0 && arch.width.is_multiple_of(arch.heads.max(1)), "heads must divide width"),
+        (!arch.groups.is_empty(), "there must be a group"),
+        (arch.groups.iter().all(|g| consecutive(&g.taps)), "a group's taps must be consecutive"),
+        (
+            arch.groups.iter().all(|g| (1..=arch.depth).contains(&g.after_block)),
+            "a group must be read after one of the blocks",
+        ),
+        ((0.0..1.0).contains(&arch.mask_probability), "mask_probability must be in [0, 1)"),
+        (unit.contains(&arch.distance_weight), "distance_weight must be in [0, 1]"),
+        (arch.score_fraction > 0.0 && arch.score_fraction <= 1.0, "score_fraction: above 0, to 1"),
+        (kernel % 2 == 1 && sigma > 0.0, "smoothing needs an odd kernel and a positive sigma"),
+    ];
+    match rules.iter().find(|(holds, _)| !holds) {
+        None => Ok(()),
+        Some((_, rule)) => {
+            let text = format!("the architecture is impossible: {rule}");
+            Err(ExportError::new(ExportErrorKind::Architecture, text))
+        }
+    }
+}
+
+/// Names and shapes of all trained tensors of `arch`, in the order of its module documentation.
+pub fn expected_weights(arch: &Architecture) -> Vec<(String, Vec<usize>)> {
+    let (c, w, hidden) = (arch.channels(), arch.width, arch.width * arch.mlp_ratio);
+    let mut all = Vec::new();
+    let mut add = |name: String, shape: &[usize]| all.push((name, shape.to_vec()));
+    add("taps.mean".to_owned(), &[c]);
+    add("taps.std".to_owned(), &[c]);
+    let linear = |prefix: String, input: usize, output: usize| {
+        [
+            (format!("{prefix}.weight"), vec![input, output]),
+            (format!("{prefix}.bias"), vec![output]),
+        ]
+    };
+    let norm = |prefix: String| {
+        [(format!("{prefix}.gamma"), vec![w]), (format!("{prefix}.beta"), vec![w])]
+    };
+    all.extend(linear("bottleneck.fc1".to_owned(), c, arch.bottleneck));
+    all.extend(linear("bottleneck.fc2".to_owned(), arch.bottleneck, w));
+    all.push(("position".to_owned(), vec![arch.tokens(), w]));
+    for i in 0..arch.depth {
+        all.extend(norm(format!("block.{i}.norm1")));
+        all.extend(norm(format!("block.{i}.norm2")));
+        all.extend(linear(format!("block.{i}.qkv"), w, 3 * w));
+        all.extend(linear(format!("block.{i}.proj"), w, w));
+        all.extend(linear(format!("block.{i}.fc1"), w, hidden));
+        all.extend(linear(format!("block.{i}.fc2"), hidden, w));
+    }
+    let grouped: usize = (0..arch.groups.len()).map(|g| arch.group_channels(g).len()).sum();
+    for g in 0..arch.groups.len() {
+        all.extend(norm(format!("out.{g}.norm")));
+        all.extend(linear(format!("out.{g}.fc"), w, arch.group_channels(g).len()));
+    }
+    let [coarse, fine] = arch.head;
+    let convolutions = [(coarse, grouped, 1), (coarse, coarse, 3), (fine, coarse, 3), (1, fine, 3)];
+    for (i, (output, input, kernel)) in convolutions.into_iter().enumerate() {
+        all.push((format!("head.conv{i}.weight"), vec![output, input, kernel, kernel]));
+        all.push((format!("head.conv{i}.bias"), vec![output]));
+    }
+    all
+}
+
+/// Refuses weights that are not those of `arch`.
+///
+/// # Errors
+/// Names the tensor that is missing, of another shape, not finite, or unexpected.
+pub fn check_weights(arch: &Architecture, weights: &Weights) -> Result<()> {
+    let fail = |text: String| Err(ExportError::new(ExportErrorKind::Weights, text));
+    let expected = expected_weights(arch);
+    for (name, shape) in &expected {
+        let Some(tensor) = weights.get(name) else {
+            return fail(format!("weight `{name}` is missing"));
+        };
+        if tensor.shape != *shape || tensor.values.len() != shape.iter().product::<usize>() {
+            let text = format!("weight `{name}` has shape {:?}, not {shape:?}", tensor.shape);
+            return fail(text);
+        }
+        if !tensor.values.iter().all(|v| v.is_finite()) {
+            return fail(format!("weight `{name}` is not finite: the training diverged"));
+        }
+    }
+    if weights["taps.std"].values.iter().any(|v| *v <= 0.0) {
+        return fail("`taps.std` is not positive: a feature channel never varies".to_owned());
+    }
+    match weights.keys().find(|name| !expected.iter().any(|(n, _)| n == *name)) {
+        Some(name) => fail(format!("weight `{name}` is not part of this architecture")),
+        None => Ok(()),
+    }
+}
+
+/// Values of the weight `name`, which [`check_weights`] has seen.
+pub(super) fn values<'a>(weights: &'a Weights, name: &str) -> &'a [f32] {
+    weights.get(name).map_or(&[], |t| &t.values)
+}

@@ -1,0 +1,20 @@
+//! `crrd-train`: trains CRR models (Collaborative Reconstruction and Repair, arXiv 2512.11401)
+//! on good parts and exports them as `crrd` engine bundles.
+pub mod arch;
+pub mod checkpoint;
+pub mod cli;
+pub mod dataset;
+pub mod denormals;
+pub mod encoder;
+pub mod export;
+pub mod features;
+pub mod loss;
+pub mod model;
+pub mod onnx;
+pub mod optim;
+pub mod plan;
+pub mod progress;
+pub mod resample;
+pub mod schedule;
+pub mod synth;
+pub mod trainer;

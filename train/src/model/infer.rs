@@ -1,0 +1,140 @@
+//! The forward pass as the station will run it, on the host and on burn: what the exported graph
+//! must equal, and what the segmentation head is trained on.
+
+use burn::tensor::{Device, Tensor};
+
+use super::decoder::Decoder;
+use super::head::Head;
+use super::lift::{Lifted, host_values, tensor_from};
+use crate::arch::{Architecture, Weights};
+use crate::resample::{Axis, smoothing, upsampling};
+
+/// Added to products of norms, so that an all-zero position does not divide by zero.
+const NORM_EPS: f32 = 1e-12;
+
+/// How a picture's features differ from the decoder's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Compared {
+    /// Mean over groups of `1 - cos`, by grid position.
+    pub distance: Vec<f32>,
+    /// Head input `[tokens, C]`: `-C_g * l2norm(E_g) * l2norm(D_g)`.
+    pub products: Vec<f32>,
+}
+
+/// Runs the decoder on standardised features of whole pictures (`[pictures * tokens, C]`) and
+/// compares; no gradients. `device` is one without autodiff.
+pub fn compare(
+    arch: &Architecture,
+    weights: &Weights,
+    features: &[f32],
+    device: &Device,
+) -> Vec<Compared> {
+    let (n, c) = (arch.tokens(), arch.channels());
+    let pictures = features.len() / (n * c);
+    // Inference sees the mean of the training mask.
+    let keep = 1.0 - arch.mask_probability;
+    let input = features.iter().map(|v| v * keep).collect();
+    let input = tensor_from(input, [pictures * n, c], device);
+    let lifted = Lifted::frozen(weights, device);
+    let reading = Decoder::new(&lifted, arch).run(input, pictures, None);
+    let outputs: Vec<Vec<f32>> = reading.groups.into_iter().map(host_values).collect();
+    let mut all = Vec::with_capacity(pictures);
+    for p in 0..pictures {
+        let encoded = &features[p * n * c..(p + 1) * n * c];
+        let mut one = Compared { distance: vec![0.0; n], products: vec![0.0; n * c] };
+        for (g, output) in outputs.iter().enumerate() {
+            let size = arch.group_channels(g).len();
+            one.add_group(arch, g, encoded, &output[p * n * size..(p + 1) * n * size]);
+        }
+        all.push(one);
+    }
+    all
+}
+
+impl Compared {
+    fn add_group(&mut self, arch: &Architecture, g: usize, encoded: &[f32], decoded: &[f32]) {
+        let (c, range) = (arch.channels(), arch.group_channels(g));
+        let size = range.len();
+        let share = 1.0 / arch.groups.len() as f32;
+        for (t, d) in decoded.chunks_exact(size).enumerate() {
+            let e = &encoded[t * c..][range.clone()];
+            let out = &mut self.products[t * c..][range.clone()];
+            let (mut dot, mut ee, mut dd) = (0f32, 0f32, 0f32);
+            for ((o, e), d) in out.iter_mut().zip(e).zip(d) {
+                *o = e * d;
+                dot += *o;
+                ee += e * e;
+                dd += d * d;
+            }
+            let norm = (ee * dd + NORM_EPS).sqrt();
+            self.distance[t] += share * (1.0 - dot / norm);
+            let scale = -(size as f32) / norm;
+            out.iter_mut().for_each(|o| *o *= scale);
+        }
+    }
+}
+
+/// Head probabilities at twice the grid, `[pictures][4 * tokens]`.
+pub fn segment(
+    arch: &Architecture,
+    weights: &Weights,
+    products: Vec<f32>,
+    device: &Device,
+) -> Vec<Vec<f32>> {
+    let rows = products.len() / arch.channels();
+    let input: Tensor<2> = tensor_from(products, [rows, arch.channels()], device);
+    let logits = Head::new(&Lifted::frozen(weights, device), arch.grid).run(input);
+    let probabilities = host_values(burn::tensor::activation::sigmoid(logits));
+    probabilities.chunks_exact(4 * arch.tokens()).map(<[f32]>::to_vec).collect()
+}
+
+/// `R X R^T` of a square map `x`.
+pub fn resample(x: &[f32], axis: &Axis) -> Vec<f32> {
+    let (rows, columns) = (axis.rows, axis.columns);
+    let m = axis.to_f32();
+    let taps: Vec<Vec<(usize, f32)>> = m
+        .chunks_exact(columns)
+        .map(|row| row.iter().copied().enumerate().filter(|(_, w)| *w != 0.0).collect())
+        .collect();
+    let mut tall = vec![0f32; rows * columns];
+    for (out, taps) in tall.chunks_exact_mut(columns).zip(&taps) {
+        for &(i, w) in taps {
+            out.iter_mut().zip(&x[i * columns..(i + 1) * columns]).for_each(|(o, v)| *o += w * v);
+        }
+    }
+    let mut wide = Vec::with_capacity(rows * rows);
+    for row in tall.chunks_exact(columns) {
+        wide.extend(taps.iter().map(|t| t.iter().map(|&(i, w)| w * row[i]).sum::<f32>()));
+    }
+    wide
+}
+
+/// Fused, smoothed map and image score from the distance map (grid) and probabilities (twice
+/// the grid).
+pub fn fuse(arch: &Architecture, distance: &[f32], probabilities: &[f32]) -> (Vec<f32>, f32) {
+    let (kernel, sigma) = arch.smoothing;
+    let smooth = smoothing(arch.map, kernel, f64::from(sigma));
+    let a = resample(distance, &smooth.after(&upsampling(arch.grid, arch.map)));
+    let s = resample(probabilities, &smooth.after(&upsampling(2 * arch.grid, arch.map)));
+    let w = arch.distance_weight;
+    let map: Vec<f32> = a.iter().zip(&s).map(|(a, s)| w * a + (1.0 - w) * s).collect();
+    let mut sorted = map.clone();
+    sorted.sort_unstable_by(|a, b| b.total_cmp(a));
+    let top = &sorted[..arch.score_pixels()];
+    let score = top.iter().map(|&v| f64::from(v)).sum::<f64>() / top.len() as f64;
+    (map, score as f32)
+}
+
+/// The whole forward pass of one picture from its standardised features: map and score.
+pub fn anomaly_map(
+    arch: &Architecture,
+    weights: &Weights,
+    features: &[f32],
+    device: &Device,
+) -> (Vec<f32>, f32) {
+    let Some(compared) = compare(arch, weights, features, device).pop() else {
+        panic!("the features of one picture are needed")
+    };
+    let probabilities = segment(arch, weights, compared.products, device).concat();
+    fuse(arch, &compared.distance, &probabilities)
+}

@@ -1,0 +1,99 @@
+//! Presets and the settings of a run.
+
+use serde::Serialize;
+
+use super::stage1::Stage1Batch;
+use crate::arch::{self, Architecture};
+
+/// A preset: how large the model is and how long it trains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Preset {
+    /// The default: all four taps, three blocks, about 22 minutes on two cores.
+    Edge,
+    /// For tests and first tries: three taps, two narrow blocks, about two and a half minutes.
+    Tiny,
+}
+
+impl Preset {
+    /// Name as on the command line and in the manifest.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Preset::Edge => "edge",
+            Preset::Tiny => "tiny",
+        }
+    }
+
+    /// Time budget in minutes when the user gives none.
+    pub fn minutes(self) -> f64 {
+        match self {
+            Preset::Edge => 22.0,
+            Preset::Tiny => 2.5,
+        }
+    }
+
+    /// The settings of this preset.
+    pub fn settings(self) -> Settings {
+        match self {
+            Preset::Edge => Settings::edge(),
+            Preset::Tiny => Settings::tiny(),
+        }
+    }
+}
+
+/// What shapes a run, apart from data, seed and time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Settings {
+    /// Shape of the model.
+    pub arch: Architecture,
+    /// Make-up of a stage 1 batch.
+    pub batch: Stage1Batch,
+    /// Damaged variants kept of each picture.
+    pub variants: usize,
+    /// Variants replaced in each stage 1 iteration.
+    pub refresh: usize,
+    /// Most stage 1 iterations: beyond, a model of this size gains nothing.
+    pub iterations_max: usize,
+    /// Pictures in a stage 2 batch.
+    pub head_batch: usize,
+    /// Stage 2 iterations for each stage 1 iteration.
+    pub head_share: f64,
+    /// Factor on the standardised features of each tap: how much it weighs in the distances.
+    pub tap_weights: Vec<f32>,
+    /// Peak learning rate of the decoder; it falls to a tenth.
+    pub decoder_rate: f64,
+    /// Peak learning rate of the head; it falls to a tenth.
+    pub head_rate: f64,
+    /// Limit of the gradient's norm in stage 1.
+    pub gradient_norm_max: f64,
+    /// Share of positions that end up easy.
+    pub easy_share: f64,
+}
+
+impl Settings {
+    fn edge() -> Self {
+        Self {
+            arch: arch::edge(),
+            batch: Stage1Batch { pairs: 8, share: 2, tokens: 256, repair: true },
+            variants: 2,
+            refresh: 1,
+            iterations_max: 20_000,
+            head_batch: 8,
+            head_share: 0.4,
+            tap_weights: vec![1.0; 4],
+            decoder_rate: 2e-3,
+            head_rate: 1e-3,
+            gradient_norm_max: 0.1,
+            easy_share: crate::schedule::EASY_SHARE,
+        }
+    }
+
+    fn tiny() -> Self {
+        Self {
+            arch: arch::tiny(),
+            variants: 1,
+            iterations_max: 1_500,
+            tap_weights: vec![1.0; 3],
+            ..Self::edge()
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! `fit` from a folder of pictures to a bundle, with an encoder by formula.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crrd_train::onnx::Storage;
+use crrd_train::progress::Progress;
+use crrd_train::trainer::{FitOptions, Fitted, Preset, TrainError, TrainErrorKind, fit};
+use safetensors::tensor::{Dtype, TensorView};
+
+use crate::export_support::{encoder_tensors, picture};
+
+fn encoder_file(dir: &Path) -> PathBuf {
+    let tensors = encoder_tensors("efficientnet_lite0");
+    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
+        .into_iter()
+        .map(|(name, t)| (name, t.shape, t.values.iter().flat_map(|v| v.to_le_bytes()).collect()))
+        .collect();
+    let views = bytes
+        .iter()
+        .map(|(name, shape, raw)| (name, TensorView::new(Dtype::F32, shape.clone(), raw).unwrap()));
+    let file = dir.join("encoder.safetensors");
+    fs::write(&file, safetensors::serialize(views, None).unwrap()).unwrap();
+    file
+}
+
+fn add_pictures(data: &Path, class: &str, count: usize) {
+    let good = data.join(class).join("train/good");
+    fs::create_dir_all(&good).unwrap();
+    for i in 0..count {
+        let file = good.join(format!("{i:03}.png"));
+        image::save_buffer(&file, &picture(64, i), 64, 64, image::ColorType::Rgb8).unwrap();
+    }
+}
+
+fn options(dir: &Path) -> FitOptions {
+    FitOptions {
+        data: dir.join("data"),
+        out: dir.join("model"),
+        preset: Preset::Tiny,
+        seed: 1,
+        minutes: None,
+        iterations: Some(2),
+        encoder: dir.join("encoder.safetensors"),
+        textures: None,
+        threads: 2,
+        storage: Storage::Fp16,
+        name: "toy".into(),
+        restart: false,
+        command: "crrd-train fit".into(),
+        created_utc: "2020-01-01T00:00:00Z".into(),
+    }
+}
+
+fn failure(options: &FitOptions) -> TrainError {
+    fit(options, &Progress::silent(), &|| false).unwrap_err()
+}
+
+#[test]
+fn a_folder_of_pictures_becomes_a_bundle_and_an_unreadable_file_is_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    encoder_file(dir.path());
+    add_pictures(&dir.path().join("data"), "bolt", 3);
+    // A class of a single picture must work too.
+    add_pictures(&dir.path().join("data"), "nut", 1);
+    fs::write(dir.path().join("data/bolt/train/good/zzz.png"), b"no picture").unwrap();
+    let options = options(dir.path());
+    let fitted = fit(&options, &Progress::silent(), &|| false).unwrap();
+    let Fitted::Bundle(manifest) = fitted else { panic!("nobody stopped the run") };
+    assert_eq!(manifest.classes, ["bolt", "nut"]);
+    assert_eq!(manifest.training.iterations, 2);
+    assert_eq!(manifest.training.images, 3, "one bolt is held out");
+    assert_eq!(manifest.golden.count, 3);
+    for file in ["manifest.toml", "model.onnx", "golden.safetensors", "weights.safetensors"] {
+        assert!(options.out.join(file).is_file(), "{file}");
+    }
+    assert!(!dir.path().join("model.checkpoint").exists());
+}
+
+#[test]
+fn an_interrupted_fit_keeps_a_checkpoint_that_only_its_own_settings_resume() {
+    let dir = tempfile::tempdir().unwrap();
+    encoder_file(dir.path());
+    add_pictures(&dir.path().join("data"), "bolt", 2);
+    let options = options(dir.path());
+    // Encoding asks once for the only training picture, then each iteration asks.
+    let asked = AtomicUsize::new(0);
+    let stop = || asked.fetch_add(1, Ordering::Relaxed) == 1;
+    let fitted = fit(&options, &Progress::silent(), &stop).unwrap();
+    assert!(matches!(fitted, Fitted::Interrupted(_)));
+    assert!(!options.out.exists());
+    assert!(dir.path().join("model.checkpoint/state.safetensors").is_file());
+
+    let other = FitOptions { seed: 2, ..options.clone() };
+    let error = failure(&other);
+    assert_eq!(error.kind(), TrainErrorKind::Checkpoint);
+    let restarted = FitOptions { restart: true, iterations: Some(1), ..other };
+    let fitted = fit(&restarted, &Progress::silent(), &|| false).unwrap();
+    assert!(matches!(fitted, Fitted::Bundle(_)));
+}
+
+#[test]
+fn a_time_budget_ends_a_run_long_before_its_iteration_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    encoder_file(dir.path());
+    add_pictures(&dir.path().join("data"), "bolt", 4);
+    // How long this takes by the clock depends on what else the machine does; that it does not
+    // run to the preset's limit shows that time ended it.
+    let options = FitOptions { iterations: None, minutes: Some(0.05), ..options(dir.path()) };
+    let fitted = fit(&options, &Progress::silent(), &|| false).unwrap();
+    let Fitted::Bundle(manifest) = fitted else { panic!("nobody stopped the run") };
+    let done = manifest.training.iterations;
+    assert!((1..Preset::Tiny.settings().iterations_max / 2).contains(&done), "{done}");
+}
+
+#[test]
+fn what_cannot_work_is_refused_before_training_with_the_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(dir.path());
+    let error = failure(&options);
+    assert_eq!(error.kind(), TrainErrorKind::Encoder);
+    assert!(error.to_string().contains("import-encoder"), "{error}");
+
+    encoder_file(dir.path());
+    fs::create_dir_all(dir.path().join("data")).unwrap();
+    assert_eq!(failure(&options).kind(), TrainErrorKind::Data);
+
+    add_pictures(&dir.path().join("data"), "bolt", 1);
+    let no_textures = FitOptions { textures: Some(dir.path().join("missing")), ..options.clone() };
+    assert_eq!(failure(&no_textures).kind(), TrainErrorKind::Textures);
+
+    fs::create_dir_all(&options.out).unwrap();
+    fs::write(options.out.join("thesis.tex"), "years of work").unwrap();
+    let error = failure(&options);
+    assert_eq!(error.kind(), TrainErrorKind::Export);
+    assert!(options.out.join("thesis.tex").exists());
+}

@@ -1,0 +1,10 @@
+//! The trainer as a whole: model, both stages, checkpoints and `fit`.
+#![allow(clippy::unwrap_used, reason = "clippy does not see that helpers are test code")]
+
+#[path = "../export_support/mod.rs"]
+mod export_support;
+mod fit;
+mod model;
+mod probe;
+mod resume;
+mod toy;
