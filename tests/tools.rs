@@ -97,6 +97,25 @@ fn calibrate_certifies_what_it_can_and_tells_how_many_parts_are_missing() {
 }
 
 #[test]
+fn the_demonstration_judges_parts_and_receives_every_verdict_it_published() {
+    let shop = Shop::new();
+    let done = shop.crrd("demo --parts 8 --rate 0 --seed 3");
+    assert_eq!(done.code, 0, "{}{}", done.out, done.err);
+    says(&done.err, &["mosquitto_sub -h 127.0.0.1 -p", "limit", "score"]);
+    assert_eq!(done.out.lines().count(), 1, "one line of JSON:\n{}", done.out);
+    let summary: Value = serde_json::from_str(&done.out).unwrap();
+    let number = |key: &str| summary[key].as_f64().unwrap_or_else(|| panic!("{key}: {summary}"));
+    assert_eq!((number("parts"), number("received")), (8.0, 8.0));
+    assert_eq!(number("pass") + number("reject") + number("invalid"), 8.0);
+    assert_eq!(number("invalid"), 0.0, "{summary}");
+    // The shipped engine is no coin: it is right on most of the parts it was made for.
+    assert!(number("wrong") <= 3.0, "{summary}");
+    assert_eq!(number("wrong"), number("good_rejected") + number("defects_passed"));
+    assert!(number("latency_p50_ms") > 0.0);
+    assert!(number("latency_p99_ms") >= number("latency_p50_ms"));
+}
+
+#[test]
 fn a_calibration_names_the_one_it_replaces() {
     let shop = Shop::new();
     let first = shop.calibrated();

@@ -13,6 +13,9 @@ pub enum RowKind {
     Verdict = 0,
     /// An event (gap, missed trigger, calibration change). Always committed with a full sync.
     Event = 1,
+    /// The result of a part whose answer was given at its deadline, without it: for the record
+    /// only, never live.
+    LateResult = 2,
 }
 
 impl RowKind {
@@ -20,6 +23,7 @@ impl RowKind {
         match value {
             0 => Some(Self::Verdict),
             1 => Some(Self::Event),
+            2 => Some(Self::LateResult),
             _ => None,
         }
     }

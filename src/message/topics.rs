@@ -82,6 +82,36 @@ impl Topics {
     pub fn event(&self) -> String {
         self.of("event")
     }
+
+    /// Live verdicts as 64 bytes, QoS 1.
+    pub fn vbin(&self) -> String {
+        self.of("vbin")
+    }
+
+    /// Commands to the station, QoS 1.
+    pub fn command(&self) -> String {
+        self.of("cmd")
+    }
+
+    /// The station's answers to commands, QoS 1.
+    pub fn command_ack(&self) -> String {
+        self.of("cmdack")
+    }
+
+    /// What a consumer has received, cumulatively, QoS 1.
+    pub fn consumer_ack(&self) -> String {
+        self.of("ack")
+    }
+
+    /// Metrics, QoS 1.
+    pub fn health(&self) -> String {
+        self.of("health")
+    }
+
+    /// Changes of the calibration, QoS 1.
+    pub fn calib(&self) -> String {
+        self.of("calib")
+    }
 }
 
 #[cfg(test)]

@@ -44,5 +44,6 @@ fn kind(kind: journal::RowKind) -> publish::RowKind {
     match kind {
         journal::RowKind::Verdict => publish::RowKind::Verdict,
         journal::RowKind::Event => publish::RowKind::Event,
+        journal::RowKind::LateResult => publish::RowKind::LateResult,
     }
 }

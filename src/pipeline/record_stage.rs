@@ -2,7 +2,9 @@
 //!
 //! Takes everything that waits and commits it at once. When the journal fails (full disk, bad
 //! disk) the batch is kept and tried again for ever, the station is not ready meanwhile, and
-//! whatever misses its deadline that way becomes INVALID before it is written.
+//! whatever misses its deadline that way becomes INVALID before it is written. A damaged database
+//! is not tried again: only a new start heals it, so the stage ends and the service manager
+//! starts the station anew.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +17,7 @@ use super::observer::Observer;
 use super::progress::{Progress, Stage};
 use super::stage::{Outcome, Signals, TICK};
 use super::work::{DECISIONS_MAX, Decision};
-use crate::journal::{Entry, RowKind, Writer};
+use crate::journal::{Entry, JournalErrorKind, RowKind, Writer};
 use crate::publish::{Notifier, Report};
 use crate::station::{Event, Need};
 use crate::sys::clock::Clock;
@@ -55,10 +57,9 @@ impl RecordStage {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             batch.extend(self.to_journal.try_iter().take(DECISIONS_MAX - batch.len()));
-            if !self.commit(&mut batch) {
+            if let Err(why) = self.commit(&mut batch) {
                 return Outcome::Failed(format!(
-                    "{} decisions could not be journaled before the end; they were never \
-                     published",
+                    "{why}: {} decisions could not be journaled; they were never published",
                     batch.len() + self.to_journal.len()
                 ));
             }
@@ -81,15 +82,15 @@ impl RecordStage {
         }
     }
 
-    /// Journals and announces the batch; false when it had to be given up at the end.
+    /// Journals and announces the batch; says why when it had to be given up.
     #[expect(
         clippy::vec_box,
         reason = "the boxes are slots that travel round; moving them is the point"
     )]
-    fn commit(&mut self, batch: &mut Vec<Box<Decision>>) -> bool {
+    fn commit(&mut self, batch: &mut Vec<Box<Decision>>) -> Result<(), &'static str> {
         let events = self.events();
         if batch.is_empty() && events.is_empty() {
-            return true;
+            return Ok(());
         }
         let (mut pause_ms, mut tries_left) = (RETRY_MS.0, LAST_TRIES);
         let (entries, rows) = loop {
@@ -99,14 +100,18 @@ impl RecordStage {
             match self.writer.append(&entries) {
                 Ok(rows) => break (entries, rows),
                 Err(error) => {
+                    let damaged = error.kind() == JournalErrorKind::Damaged;
                     let error: &dyn std::error::Error = &error;
-                    tracing::error!(error, waiting = batch.len(), "journal not written; retrying");
+                    tracing::error!(error, waiting = batch.len(), "journal not written");
                     self.board.apply(Event::Need(Need::Journal, false));
+                    if damaged {
+                        return Err("the journal is damaged and heals at the next start");
+                    }
                 }
             }
             tries_left -= u32::from(self.signals.drain_journal());
             if tries_left == 0 {
-                return false;
+                return Err("the station ended before the journal could be written");
             }
             self.pause(pause_ms);
             pause_ms = (pause_ms * 2).min(RETRY_MS.1);
@@ -123,7 +128,7 @@ impl RecordStage {
             // The ring holds every slot there is.
             let _ = self.give_back.try_send(decision);
         }
-        true
+        Ok(())
     }
 
     fn entries(&self, batch: &[Box<Decision>], events: &[Vec<u8>]) -> Vec<Entry> {

@@ -206,6 +206,33 @@ fn decisions_are_journaled_under_a_new_epoch_at_each_start() {
     assert_eq!(rows, [(1, 1), (1, 2), (2, 1), (2, 2)]);
 }
 
+/// Points the table of rows at a page that does not exist.
+fn damage_journal(dir: &Path) {
+    let connection = rusqlite::Connection::open(dir.join("journal.db")).unwrap();
+    connection
+        .execute_batch(
+            "PRAGMA writable_schema = ON;
+             UPDATE sqlite_schema SET rootpage = 999999 WHERE name = 'row';
+             PRAGMA schema_version = 4242;",
+        )
+        .unwrap();
+}
+
+#[test]
+fn a_journal_damaged_in_service_ends_the_station_and_heals_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut broken, _) = parts(dir.path(), scripted([GOOD, GOOD, GOOD].map(Step::Grey)));
+    let path = dir.path().to_owned();
+    broken.observer = Some(Box::new(move |_: &Decision| damage_journal(&path)));
+    let error = run(broken).unwrap_err();
+    assert_eq!(error.kind(), PipelineErrorKind::Stage);
+    assert!(error.to_string().contains("heals at the next start"), "{error}");
+
+    let (healed, seen) = parts(dir.path(), scripted([GOOD].map(Step::Grey)));
+    assert_eq!(run(healed).unwrap().epoch, 2, "no (epoch, seq) is used twice");
+    assert_eq!(seen.iter().count(), 1);
+}
+
 #[test]
 fn triggers_faster_than_the_inspection_become_overruns_in_their_place() {
     let dir = tempfile::tempdir().unwrap();

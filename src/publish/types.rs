@@ -12,6 +12,8 @@ pub enum RowKind {
     Verdict,
     /// Goes to `event`.
     Event,
+    /// Goes to `hist`, whenever it comes.
+    LateResult,
 }
 
 /// A journaled row to deliver.

@@ -100,22 +100,19 @@ fn an_answer_after_the_deadline_is_invalid() {
     let Some(broker) = Broker::start() else { return };
     let watcher = Subscriber::start(broker.port);
     let mut bench = Bench::new(broker.port);
-    bench.pictures(40);
-    // Far more triggers than any machine judges in a millisecond.
-    bench.camera("rate_hz = 1000").limits("latency_ms_max = 1\nqueue_frames = 2");
+    // No machine reads 18 MB of pixels in a millisecond: every answer is late, on any machine.
+    let good = image::RgbImage::from_pixel(3000, 2000, image::Rgb([128; 3]));
+    for i in 0..6 {
+        bench.sized_picture(&format!("{i}.png"), &good);
+    }
+    bench.limits("latency_ms_max = 1");
     let (status, log) = bench.run().end();
     assert_eq!(status.code(), Some(0), "{log}");
-    wait_for("all verdicts", || verdicts(&watcher).len() == 40);
+    wait_for("all verdicts", || verdicts(&watcher).len() == 6);
     for seen in verdicts(&watcher).values() {
-        let (o, k, l) = (seen.number("o"), seen.number("k"), seen.number("l"));
-        // In time and judged, or late or without a buffer and never PASS.
-        assert!(matches!((o, k), (1, 0) | (0, 1) | (2, 6 | 10)), "{seen:?}");
-        assert!(l <= 10 || o == 2, "later than 1 ms, and yet an answer: {seen:?}");
+        // Good parts all of them: only the deadline stands between them and PASS.
+        assert_eq!((seen.number("o"), seen.number("k")), (2, 6), "{seen:?}");
     }
-    assert!(
-        verdicts(&watcher).values().any(|v| matches!(v.number("k"), 6 | 10)),
-        "a thousand parts a second were too much"
-    );
 }
 
 #[test]

@@ -162,7 +162,8 @@ pub fn edge() -> Architecture {
         mask_probability: 0.4,
         head: [64, 32],
         map: 256,
-        distance_weight: 0.5,
+        // The published weight.
+        distance_weight: 0.7,
         smoothing: (5, 4.0),
         score_fraction: 0.01,
     }

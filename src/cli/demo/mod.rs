@@ -19,7 +19,8 @@ use crate::config::{CalibrationSource, EngineSource};
 use crate::engine::{self, Backend};
 use crate::frame::{RecipeId, StationId};
 use crate::journal;
-use crate::pipeline::{Broker, Decision, Line, Parts, Recipe};
+use crate::message::encode_verdict;
+use crate::pipeline::{Broker, Decision, Line, Observer, Parts, Recipe};
 use crate::publish;
 use crate::sys::clock::{Clock, RealClock};
 use crate::sys::log::{self, Level, LogSettings};
@@ -81,11 +82,25 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let subscriber = Subscriber::start(broker.port(), PREFIX, STATION)?;
     let view = View::new(args, broker.port());
     let tally = Arc::new(Mutex::new(Tally::default()));
-    let line = Line::start(parts(args, &broker, &dir, &tally, view.clone())?)?;
+    let onlooker = subscriber.comparison();
+    let observer = {
+        let (seed, tally, view) = (args.seed, Arc::clone(&tally), view.clone());
+        move |decision: &Decision| {
+            let truth = camera::plan(seed, u64::from(decision.record.trigger.0) - 1);
+            let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+            tally.count(decision, truth.1.is_some());
+            view.show(decision, truth, &tally);
+            let mut payload = String::new();
+            encode_verdict(&decision.record, &mut payload);
+            let mut onlooker = onlooker.lock().unwrap_or_else(PoisonError::into_inner);
+            onlooker.decided(decision.record.seq, payload.into_bytes());
+        }
+    };
+    let line = Line::start(parts(args, &broker, &dir, Box::new(observer))?)?;
     let summary = line.run(&shutdown, &Notify::silent())?;
     view.finish();
     let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
-    tally.received = subscriber.finish(&tally.published, RECEIVE_WAIT)?;
+    tally.received = subscriber.finish(RECEIVE_WAIT)?;
     println!("{}", tally.summary(&summary));
     ensure!(
         summary.delivered && tally.received == tally.parts,
@@ -100,8 +115,7 @@ fn parts(
     args: &Args,
     broker: &LocalBroker,
     dir: &TemporaryFolder,
-    tally: &Arc<Mutex<Tally>>,
-    view: View,
+    observer: Box<dyn Observer>,
 ) -> Result<Parts> {
     let clock: Arc<dyn Clock> = Arc::new(RealClock);
     let engine = engine::open(&assets::bundle_source(&EngineSource::Demo), Backend::Cpu)?;
@@ -110,13 +124,6 @@ fn parts(
         |(i, class): (usize, &String)| Recipe { id: RecipeId(i as u16 + 1), class: class.clone() };
     let camera =
         RenderedParts::new(Arc::clone(&clock), args.seed, args.parts, args.rate, &classes)?;
-    let (seed, tally) = (args.seed, Arc::clone(tally));
-    let observer = move |decision: &Decision| {
-        let truth = camera::plan(seed, u64::from(decision.record.trigger.0) - 1);
-        let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
-        tally.count(decision, truth.1.is_some());
-        view.show(decision, truth, &tally);
-    };
     Ok(Parts {
         station: StationId::new(STATION)?,
         camera: Box::new(camera),
@@ -138,7 +145,7 @@ fn parts(
             keep_alive_s: 5,
             limits: publish::Limits::default(),
         },
-        observer: Some(Box::new(observer)),
+        observer: Some(observer),
         clock,
     })
 }

@@ -1,11 +1,7 @@
 //! What the demonstration counts and how a part is shown.
 
-use std::collections::BTreeMap;
-
 use super::camera::Truth;
-use super::subscriber::KEPT_MAX;
 use crate::judge::Outcome;
-use crate::message::encode_verdict;
 use crate::pipeline::{Decision, Summary};
 
 /// Verdicts against ground truth.
@@ -21,8 +17,6 @@ pub(super) struct Tally {
     pub(super) escapes: u64,
     /// Verdicts that arrived at the subscriber as decided.
     pub(super) received: u64,
-    /// Payloads by result number, the newest [`KEPT_MAX`].
-    pub(super) published: BTreeMap<u32, Vec<u8>>,
 }
 
 impl Tally {
@@ -38,12 +32,6 @@ impl Tally {
             (true, true) => self.escapes += 1,
             (false, false) => self.overkill += 1,
             _ => {}
-        }
-        let mut payload = String::new();
-        encode_verdict(&decision.record, &mut payload);
-        self.published.insert(decision.record.seq, payload.into_bytes());
-        while self.published.len() > KEPT_MAX {
-            self.published.pop_first();
         }
     }
 

@@ -287,7 +287,7 @@ impl Session {
         let bulk_room = self.bulk.len() < self.limits.bulk_queue_max;
         let room = match row.kind {
             RowKind::Verdict => self.live.len() < self.limits.live_rows_max,
-            RowKind::Event => bulk_room,
+            RowKind::Event | RowKind::LateResult => bulk_room,
         };
         // A verdict whose mask finds no room goes out now all the same; being left to the late
         // lane as well, it is repeated there together with its mask.
@@ -318,6 +318,7 @@ impl Session {
                 }
             }
             RowKind::Event => self.queue_bulk(Topic::Event, owner, row.payload, out),
+            RowKind::LateResult => self.queue_bulk(Topic::Hist, owner, row.payload, out),
         }
     }
 
@@ -469,7 +470,7 @@ impl Session {
             self.hand(now, topic, Some(row), payload, out);
         } else if let Some(row) = self.late.pop_front() {
             let topic = match row.kind {
-                RowKind::Verdict => Topic::Hist,
+                RowKind::Verdict | RowKind::LateResult => Topic::Hist,
                 RowKind::Event => Topic::Event,
             };
             self.counters.late += u64::from(topic == Topic::Hist);
