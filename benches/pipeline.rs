@@ -21,7 +21,8 @@ use crrd::engine::{Backend, Engine, open_many};
 use crrd::frame::{AnomalyMap, CameraId, PixelFormat, RecipeId, StationId};
 use crrd::image::Preprocessor;
 use crrd::journal;
-use crrd::pipeline::{Broker, Decision, Line, Parts, Recipe};
+use crrd::message::Mode;
+use crrd::pipeline::{Broker, Decision, Line, Parts, Recipe, Triggers};
 use crrd::publish;
 use crrd::sys::clock::RealClock;
 use crrd::sys::notify::Notify;
@@ -69,6 +70,7 @@ fn parts(dir: &Path, engine: Box<dyn Engine>) -> (Parts, Receiver<Instant>) {
         source: Source::Raw { width: WIDTH, height: HEIGHT, format: PixelFormat::Rgb8 },
         recipe: RecipeChoice::Fixed(RecipeId(1)),
         rate_hz: 0.0,
+        triggered: false,
         repeat: false,
         camera: CameraId(0),
     };
@@ -81,6 +83,7 @@ fn parts(dir: &Path, engine: Box<dyn Engine>) -> (Parts, Receiver<Instant>) {
         recipes: vec![Recipe { id: RecipeId(1), class: engine.spec().classes[0].clone() }],
         engine,
         latency_ms_max: 60_000,
+        triggers: Triggers { mode: Mode::Continuous, arm_wait_ms_max: 0, recipe: None },
         queue_frames: 4,
         journal_dir: dir.join("state"),
         journal_sync: journal::Sync::Full,

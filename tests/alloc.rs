@@ -19,7 +19,8 @@ use crrd::capture::{Camera, CameraError, CameraStats, Event};
 use crrd::engine::{Engine, EngineError, ModelSpec};
 use crrd::frame::{AnomalyMap, CameraId, Nanos, PixelFormat, Pool, RecipeId, StationId};
 use crrd::journal;
-use crrd::pipeline::{Broker, Line, Parts, Recipe};
+use crrd::message::Mode;
+use crrd::pipeline::{Broker, Line, Parts, Recipe, Triggers};
 use crrd::publish;
 use crrd::sys::clock::RealClock;
 use crrd::sys::notify::Notify;
@@ -176,6 +177,7 @@ fn camera(folder: &Path, leak: bool) -> Counted {
         source: Source::Raw { width: 48, height: 40, format: PixelFormat::Mono8 },
         recipe: RecipeChoice::Fixed(RecipeId(1)),
         rate_hz: 0.0,
+        triggered: false,
         repeat: true,
         camera: CameraId(0),
     };
@@ -202,6 +204,7 @@ fn run(leak: bool) -> (u64, u64) {
         engine: Box::new(Alternating { spec, frames: 0 }),
         recipes: vec![Recipe { id: RecipeId(1), class: "bolt".to_owned() }],
         latency_ms_max: 60_000,
+        triggers: Triggers { mode: Mode::Continuous, arm_wait_ms_max: 0, recipe: None },
         queue_frames: 4,
         journal_dir: dir.path().join("state"),
         journal_sync: journal::Sync::Normal,

@@ -7,7 +7,7 @@
 use crrd::calibrate::CalibrationId;
 use crrd::frame::{Nanos, PartId, RecipeId, TriggerId};
 use crrd::judge::{Reason, Verdict};
-use crrd::message::{StateRecord, VerdictRecord, encode_state, encode_verdict};
+use crrd::message::{Mode, StateRecord, VerdictRecord, encode_state, encode_verdict};
 use crrd::station::Need;
 
 const PLC: &str = include_str!("../docs/plc.md");
@@ -63,6 +63,8 @@ fn the_reason_table_has_every_reason() {
         Reason::Overrun,
         Reason::RecipeUnknown,
         Reason::Internal,
+        Reason::NotReady,
+        Reason::Unmatched,
     ];
     // A new reason must be added here, and then to the document.
     for reason in reasons {
@@ -79,7 +81,9 @@ fn the_reason_table_has_every_reason() {
             | Reason::Engine
             | Reason::Overrun
             | Reason::RecipeUnknown
-            | Reason::Internal => {}
+            | Reason::Internal
+            | Reason::NotReady
+            | Reason::Unmatched => {}
         }
     }
     let codes: Vec<_> = reasons.iter().map(|r| (*r as u8).to_string()).collect();
@@ -92,6 +96,9 @@ fn the_state_table_has_the_keys_and_codes_of_the_payload() {
         ready: true,
         busy: false,
         name: "ContinuousExecution",
+        mode: Mode::Continuous,
+        recipe: None,
+        missed: 0,
         epoch: 1,
         seq: 0,
         error: 0,

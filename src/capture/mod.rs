@@ -59,6 +59,10 @@ pub struct CameraStats {
     pub no_buffer: u64,
 }
 
+/// Makes a camera take a picture now; false when it cannot take another one yet. Used from another
+/// thread than the camera's.
+pub type SoftTrigger = Box<dyn Fn() -> bool + Send>;
+
 /// A source of frames. One owner thread per camera.
 pub trait Camera: Send {
     /// Bytes the largest frame takes: the buffer size of the pool given to [`Camera::start`].
@@ -79,6 +83,11 @@ pub trait Camera: Send {
 
     /// Counters.
     fn stats(&self) -> CameraStats;
+
+    /// What makes the camera take a picture, when it is triggered by software.
+    fn soft_trigger(&self) -> Option<SoftTrigger> {
+        None
+    }
 
     /// Stops streaming. Leased frames stay valid.
     ///

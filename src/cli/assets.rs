@@ -66,7 +66,8 @@ pub(super) fn replay_options(camera: &Camera, recipes: &[Recipe]) -> ReplayOptio
         }
     };
     let recipe = match camera.recipe {
-        RecipeChoice::Fixed(id) => replay::RecipeChoice::Fixed(id),
+        // The station starts with this recipe, and the PLC may change it.
+        RecipeChoice::Fixed(_) => replay::RecipeChoice::Current,
         RecipeChoice::ClassFolder => {
             let table: BTreeMap<_, _> = recipes.iter().map(|r| (r.class.clone(), r.id)).collect();
             replay::RecipeChoice::Folder(table)
@@ -77,6 +78,7 @@ pub(super) fn replay_options(camera: &Camera, recipes: &[Recipe]) -> ReplayOptio
         source,
         recipe,
         rate_hz: camera.rate_hz,
+        triggered: camera.software_trigger,
         repeat: camera.mode == Mode::Loop,
         // This version has one camera.
         camera: CameraId(0),
@@ -131,7 +133,7 @@ mod tests {
         assert_eq!(options.recipe, replay::RecipeChoice::Folder(table.into()));
         let config = parse("[camera]\nfolder = \"p\"\nrecipe = 2");
         let options = replay_options(&config.camera, &config.recipes);
-        assert_eq!(options.recipe, replay::RecipeChoice::Fixed(RecipeId(2)));
+        assert_eq!(options.recipe, replay::RecipeChoice::Current);
         assert_eq!((options.source, options.repeat), (Source::Images, false));
     }
 

@@ -290,6 +290,8 @@ fn reason_name(reason: Reason) -> &'static str {
         Reason::Overrun => "overrun",
         Reason::RecipeUnknown => "recipe_unknown",
         Reason::Internal => "internal",
+        Reason::NotReady => "not_ready",
+        Reason::Unmatched => "unmatched",
     }
 }
 

@@ -15,7 +15,8 @@ use crate::capture::replay::Replay;
 use crate::config::{self, ValidConfig};
 use crate::engine::{self, Backend};
 use crate::journal;
-use crate::pipeline::{Broker, Line, Parts, Recipe, Summary};
+use crate::message::Mode;
+use crate::pipeline::{Broker, Line, Parts, Recipe, Summary, Triggers};
 use crate::publish;
 use crate::sys::clock::{Clock, RealClock};
 use crate::sys::log;
@@ -88,6 +89,7 @@ fn parts(config: &ValidConfig) -> anyhow::Result<Parts> {
         calibration,
         recipes,
         latency_ms_max: config.limits.latency_ms_max.into(),
+        triggers: triggers(config),
         queue_frames: config.limits.queue_frames,
         journal_dir: config.state_dir.clone(),
         journal_sync: match config.journal.sync {
@@ -101,6 +103,21 @@ fn parts(config: &ValidConfig) -> anyhow::Result<Parts> {
         observer: None,
         clock,
     })
+}
+
+fn triggers(config: &ValidConfig) -> Triggers {
+    Triggers {
+        mode: match config.trigger.mode {
+            config::TriggerMode::Continuous => Mode::Continuous,
+            config::TriggerMode::Single => Mode::Single,
+            config::TriggerMode::Stop => Mode::Stopped,
+        },
+        arm_wait_ms_max: config.trigger.arm_wait_ms_max.into(),
+        recipe: match config.camera.recipe {
+            config::RecipeChoice::Fixed(recipe) => Some(recipe),
+            config::RecipeChoice::ClassFolder => None,
+        },
+    }
 }
 
 fn broker(mqtt: &config::Mqtt) -> anyhow::Result<Broker> {

@@ -29,8 +29,26 @@ pub(super) fn camera(section: Section<'_>, recipes: &[Recipe]) -> Option<Camera>
     let recipe = recipe_choice(&section, recipes);
     let rate_hz = section.number("rate_hz", 0.0..=RATE_HZ_MAX, 0.0);
     let mode = section.word("mode", &[("once", Mode::Once), ("loop", Mode::Loop)], 0);
+    let software_trigger = software_trigger(&section, rate_hz);
     section.finish();
-    Some(Camera { folder: folder?, format: format?, recipe: recipe?, rate_hz, mode })
+    let (folder, format, recipe) = (folder?, format?, recipe?);
+    Some(Camera { folder, format, recipe, rate_hz, mode, software_trigger })
+}
+
+fn software_trigger(section: &Section<'_>, rate_hz: f64) -> bool {
+    let Some(found) = section.text("trigger", "\"free\"") else { return false };
+    match found.value {
+        "free" => false,
+        "software" if rate_hz > 0.0 => {
+            found.refuse("a picture comes when the PLC asks for it", "remove rate_hz or trigger");
+            true
+        }
+        "software" => true,
+        _ => {
+            found.refuse("not one of the known words", "use \"free\" or \"software\"");
+            false
+        }
+    }
 }
 
 fn file_format(section: &Section<'_>) -> Option<FileFormat> {

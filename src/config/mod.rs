@@ -21,7 +21,7 @@ use std::path::Path;
 pub use problem::{ConfigError, ConfigErrorKind, Problem};
 pub use types::{
     CalibrationSource, Camera, EngineSource, FileFormat, Journal, Limits, Mode, Mqtt, Recipe,
-    RecipeChoice, SyncMode, ValidConfig,
+    RecipeChoice, SyncMode, Trigger, TriggerMode, ValidConfig,
 };
 
 use crate::sys::fs;

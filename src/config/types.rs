@@ -28,6 +28,8 @@ pub struct ValidConfig {
     pub camera: Camera,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[trigger]`.
+    pub trigger: Trigger,
     /// `[journal]`.
     pub journal: Journal,
     /// `[log]`: `level` (default `info`) and `format` (default `text`).
@@ -98,6 +100,8 @@ pub struct Camera {
     pub rate_hz: f64,
     /// Default `once`.
     pub mode: Mode,
+    /// `trigger = "software"`: a picture comes when the PLC asks for it; default `"free"`.
+    pub software_trigger: bool,
 }
 
 /// What the replayed files are.
@@ -119,7 +123,7 @@ pub enum FileFormat {
 /// Which recipe a picture belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecipeChoice {
-    /// `recipe = ID`: all pictures.
+    /// `recipe = ID`: all pictures, until the PLC makes another recipe the current one.
     Fixed(RecipeId),
     /// `recipe_from = "folder"`: the recipe whose class is the first folder name on the way to the
     /// picture that is a class; then classes are unique among the recipes.
@@ -133,6 +137,27 @@ pub enum Mode {
     Once,
     /// It begins again with the first.
     Loop,
+}
+
+/// How triggers become parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trigger {
+    /// `mode` after the start; the PLC may change it. Default `continuous`.
+    pub mode: TriggerMode,
+    /// From arming a part to its picture; later the part is answered without a verdict.
+    /// Default 5000.
+    pub arm_wait_ms_max: u32,
+}
+
+/// How triggers become parts after the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TriggerMode {
+    /// `continuous`: each picture is a part.
+    Continuous,
+    /// `single`: the PLC arms each part before its picture comes.
+    Single,
+    /// `stop`: every part is answered without a verdict until the PLC changes the mode.
+    Stop,
 }
 
 /// Limits of the data path.

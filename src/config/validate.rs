@@ -10,7 +10,8 @@ use super::camera::camera;
 use super::problem::ConfigError;
 use super::reader::{Findings, Report, Section};
 use super::types::{
-    CalibrationSource, EngineSource, Journal, Limits, Mqtt, Recipe, SyncMode, ValidConfig,
+    CalibrationSource, EngineSource, Journal, Limits, Mqtt, Recipe, SyncMode, Trigger, TriggerMode,
+    ValidConfig,
 };
 use crate::frame::{RecipeId, StationId};
 use crate::sys::log::{Format, Level, LogSettings};
@@ -68,6 +69,7 @@ fn root(top: Section<'_>, file: &Path) -> Option<ValidConfig> {
     let recipes = recipes(&top);
     let camera = camera(top.section("camera"), &recipes);
     let limits = limits(top.section("limits"));
+    let trigger = trigger(top.section("trigger"));
     let journal = journal(top.section("journal"));
     let log = log(top.section("log"));
     top.finish();
@@ -81,6 +83,7 @@ fn root(top: Section<'_>, file: &Path) -> Option<ValidConfig> {
         recipes,
         camera: camera?,
         limits,
+        trigger,
         journal,
         log,
     })
@@ -243,6 +246,20 @@ fn limits(section: Section<'_>) -> Limits {
     };
     section.finish();
     limits
+}
+
+fn trigger(section: Section<'_>) -> Trigger {
+    let words = [
+        ("continuous", TriggerMode::Continuous),
+        ("single", TriggerMode::Single),
+        ("stop", TriggerMode::Stop),
+    ];
+    let trigger = Trigger {
+        mode: section.word("mode", &words, 0),
+        arm_wait_ms_max: section.integer("arm_wait_ms_max", 10..=600_000, 5000) as u32,
+    };
+    section.finish();
+    trigger
 }
 
 fn journal(section: Section<'_>) -> Journal {

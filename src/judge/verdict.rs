@@ -44,6 +44,10 @@ pub enum Reason {
     RecipeUnknown = 11,
     /// A defect in the station itself.
     Internal = 12,
+    /// The station was not ready when the part came.
+    NotReady = 13,
+    /// A picture came without an armed part.
+    Unmatched = 14,
 }
 
 /// A connected defect area in map pixels.
@@ -113,6 +117,14 @@ impl Verdict {
     /// The outcome; private in the struct so that only this module can build a PASS.
     pub fn outcome(&self) -> Outcome {
         self.outcome
+    }
+
+    /// The same as the result of a test run, which drives no output. No verdict stays none.
+    pub fn as_test(self) -> Self {
+        match self.outcome {
+            Outcome::Pass | Outcome::Reject => Self { outcome: Outcome::Test, ..self },
+            Outcome::Invalid | Outcome::Test => self,
+        }
     }
 
     /// A part without a usable picture or result: never PASS.

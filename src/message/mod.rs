@@ -3,6 +3,7 @@
 //! Payloads are for small parsers: flat minified ASCII JSON, fixed key order, integers only
 //! (scores x 10 000, latency in 0.1 ms). `docs/plc.md` is the reader's side of this module.
 
+mod command;
 mod detail;
 mod event;
 mod mask;
@@ -11,14 +12,18 @@ mod state;
 mod topics;
 mod verdict;
 
+pub use command::{
+    Armament, COMMAND_BYTES_MAX, Command, Mode, Refusal, Reply, ReplyCode, Request, decode_command,
+    decode_receipt, encode_reply,
+};
 pub use detail::{Detail, encode_detail};
 pub use event::{Event, encode_event};
 pub use mask::{DecodedMask, MASK_BYTES_MAX, MaskError, MaskMessage, decode_mask, encode_mask};
 pub use state::{StateRecord, encode_heartbeat, encode_offline, encode_state};
 pub use topics::{TopicError, Topics};
 pub use verdict::{
-    CLASS_NONE, DecodeError, VERDICT_BYTES_MAX, VerdictRecord, WireVerdict, decode_verdict,
-    encode_verdict,
+    CLASS_NONE, DecodeError, FLAG_LATE, VERDICT_BYTES_MAX, VerdictRecord, WireVerdict,
+    decode_verdict, encode_verdict,
 };
 
 /// Version of all payloads, their first key.

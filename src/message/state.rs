@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{PAYLOAD_VERSION, push_json_text};
+use super::{Mode, PAYLOAD_VERSION, push_json_text};
 use crate::calibrate::CalibrationId;
+use crate::frame::RecipeId;
 
 /// What the state topic says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +15,12 @@ pub struct StateRecord<'a> {
     pub busy: bool,
     /// State name of OPC 40100-1.
     pub name: &'a str,
+    /// How triggers are taken.
+    pub mode: Mode,
+    /// The current recipe.
+    pub recipe: Option<RecipeId>,
+    /// Triggers that could not be taken since they were acknowledged.
+    pub missed: u64,
     /// Boot epoch.
     pub epoch: u32,
     /// Result number of the newest verdict, 0 before the first.
@@ -28,17 +35,21 @@ pub struct StateRecord<'a> {
     pub text: &'a str,
 }
 
-/// The state as JSON: `v, online, ready, busy, st, e, q, err, a, eng, msg`.
+/// The state as JSON: `v, online, ready, busy, st, m, r, miss, e, q, err, a, eng, msg`. `r` is -1
+/// when no recipe is current.
 pub fn encode_state(state: &StateRecord<'_>) -> String {
     let mut out = String::with_capacity(256);
     // Writing to a String cannot fail.
     let _ = write!(
         out,
-        "{{\"v\":{PAYLOAD_VERSION},\"online\":1,\"ready\":{},\"busy\":{},\"st\":\"{}\",\"e\":{},\
-         \"q\":{},\"err\":{},\"a\":{},\"eng\":",
+        "{{\"v\":{PAYLOAD_VERSION},\"online\":1,\"ready\":{},\"busy\":{},\"st\":\"{}\",\"m\":{},\
+         \"r\":{},\"miss\":{},\"e\":{},\"q\":{},\"err\":{},\"a\":{},\"eng\":",
         u8::from(state.ready),
         u8::from(state.busy),
         state.name,
+        state.mode as u8,
+        state.recipe.map_or(-1, |recipe| i32::from(recipe.0)),
+        state.missed,
         state.epoch,
         state.seq,
         state.error,
@@ -71,6 +82,9 @@ mod tests {
             ready: false,
             busy: false,
             name: "Initialized",
+            mode: Mode::Single,
+            recipe: Some(RecipeId(7)),
+            missed: 2,
             epoch: 4,
             seq: 0,
             error: 2,
@@ -80,7 +94,7 @@ mod tests {
         };
         assert_eq!(
             encode_state(&state),
-            r#"{"v":1,"online":1,"ready":0,"busy":0,"st":"Initialized","e":4,"q":0,"err":2,"a":255,"eng":"ab12","msg":"no picture from the \"camera\""}"#
+            r#"{"v":1,"online":1,"ready":0,"busy":0,"st":"Initialized","m":2,"r":7,"miss":2,"e":4,"q":0,"err":2,"a":255,"eng":"ab12","msg":"no picture from the \"camera\""}"#
         );
         assert_eq!(encode_offline(4), r#"{"v":1,"online":0,"ready":0,"busy":0,"e":4}"#);
     }

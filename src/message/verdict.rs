@@ -20,6 +20,9 @@ pub const VERDICT_BYTES_MAX: usize = 200;
 /// Class number of a part whose recipe is unknown.
 pub const CLASS_NONE: u16 = u16::MAX;
 
+/// Flag: the part was answered at its deadline without this result; for the record only.
+pub const FLAG_LATE: u16 = 1;
+
 /// A verdict with the identities it must never be without.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VerdictRecord {
@@ -41,7 +44,7 @@ pub struct VerdictRecord {
     pub verdict: Verdict,
     /// From the trigger to the decision.
     pub latency: Nanos,
-    /// Reserved bits, 0.
+    /// [`FLAG_LATE`] or 0.
     pub flags: u16,
 }
 

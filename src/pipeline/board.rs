@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use super::tally::Latencies;
 use crate::calibrate::CalibrationId;
+use crate::frame::Nanos;
 use crate::message::{StateRecord, VerdictRecord, encode_offline, encode_state};
 use crate::publish::{Flushed, Health, Publisher};
-use crate::station::{Counters, Event, Need, Station};
+use crate::station::{Action, Counters, Event, Need, Settings, Station, Step};
 
 pub(super) struct Board {
     epoch: u32,
@@ -33,10 +34,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Board {
     /// A station whose engine proved itself, with a valid calibration and an open journal; only
     /// the camera is missing.
-    pub(super) fn new(epoch: u32, engine_sha256: String, calibration: CalibrationId) -> Self {
-        let mut station = Station::new(epoch);
+    pub(super) fn new(
+        epoch: u32,
+        settings: Settings,
+        engine_sha256: String,
+        calibration: CalibrationId,
+    ) -> Self {
+        let mut station = Station::new(epoch, settings);
         for need in [Need::Engine, Need::Calibration, Need::Journal] {
-            station.apply(Event::Need(need, true));
+            station.step(Nanos(0), Event::Need(need, true), &mut Step::new());
         }
         let inner = Inner { station, calibration, latencies: Latencies::default() };
         Self { epoch, engine_sha256, inner: Mutex::new(inner), publisher: Mutex::new(None) }
@@ -51,24 +57,29 @@ impl Board {
         self.epoch
     }
 
-    /// Accepts a part: the number of its answer.
-    pub(super) fn accept(&self) -> u32 {
-        lock(&self.inner).station.accept()
-    }
-
-    pub(super) fn may_judge(&self) -> bool {
-        lock(&self.inner).station.may_judge()
-    }
-
     pub(super) fn is_ready(&self) -> bool {
         lock(&self.inner).station.is_ready()
     }
 
-    pub(super) fn apply(&self, event: Event) {
-        let changed = lock(&self.inner).station.apply(event);
-        if changed {
+    /// One step of the station. A change of state is told here; the other actions are the
+    /// caller's, in `out`.
+    pub(super) fn step(&self, now: Nanos, event: Event, out: &mut Step) {
+        lock(&self.inner).station.step(now, event, out);
+        let actions = out.len();
+        out.retain(|action| *action != Action::TellState);
+        if out.len() < actions {
             self.tell();
         }
+    }
+
+    /// The calibration in force.
+    pub(super) fn calibration(&self) -> CalibrationId {
+        lock(&self.inner).calibration
+    }
+
+    /// When the station wants its next [`Event::Tick`] at the latest.
+    pub(super) fn next_due(&self) -> Option<Nanos> {
+        lock(&self.inner).station.next_due()
     }
 
     pub(super) fn calibration_replaced(&self, id: CalibrationId) {
@@ -76,9 +87,11 @@ impl Board {
         self.tell();
     }
 
-    pub(super) fn decided(&self, record: &VerdictRecord) {
+    /// An answer is in the journal.
+    pub(super) fn recorded(&self, now: Nanos, record: &VerdictRecord) {
         let mut inner = lock(&self.inner);
-        inner.station.decided(&record.verdict);
+        // Counting is silent: it changes nothing that the state topic leads with.
+        inner.station.step(now, Event::Recorded(record.verdict.outcome()), &mut Step::new());
         inner.latencies.record(record.latency);
     }
 
@@ -98,6 +111,9 @@ impl Board {
             ready: station.is_ready(),
             busy: station.is_busy(),
             name: station.name(),
+            mode: station.mode(),
+            recipe: station.recipe(),
+            missed: station.missed(),
             epoch: self.epoch,
             seq: station.seq(),
             error: missing.map_or(0, |need| need as u8),

@@ -10,9 +10,9 @@ use super::progress::{Progress, Stage};
 use super::stage::{Outcome, Signals, TICK};
 use super::work::{Input, Work};
 use crate::capture::{Backoff, Camera, Continuity, Damage, Event, Supervisor, Trigger};
-use crate::frame::Pool;
+use crate::frame::{Frame, Pool};
 use crate::judge::Reason;
-use crate::station::{self, Need};
+use crate::station::{self, Action, Captured, Need, Step};
 use crate::sys::clock::Clock;
 
 /// Length of the steps in which a pause is slept, so that a stop ends it.
@@ -22,6 +22,8 @@ pub(super) struct CaptureStage {
     pub(super) camera: Box<dyn Camera>,
     pub(super) pool: Pool,
     pub(super) work: Sender<Work>,
+    /// Scratch of one step.
+    pub(super) scratch: Step,
     pub(super) board: Arc<Board>,
     pub(super) progress: Progress,
     pub(super) signals: Arc<Signals>,
@@ -46,7 +48,7 @@ impl CaptureStage {
             let end = match self.camera.start(self.pool.clone(), epoch) {
                 Ok(()) => {
                     tracing::info!(epoch, "camera streaming");
-                    self.board.apply(station::Event::Need(Need::Camera, true));
+                    self.tell(station::Event::Need(Need::Camera, true));
                     self.stream(&mut backoff)
                 }
                 Err(error) => {
@@ -58,9 +60,9 @@ impl CaptureStage {
                 tracing::warn!(error = &error as &dyn std::error::Error, "camera not stopped");
             }
             if matches!(end, StreamEnd::Stopped | StreamEnd::Exhausted) {
-                self.board.apply(station::Event::Ending);
+                self.tell(station::Event::Ending);
             }
-            self.board.apply(station::Event::Need(Need::Camera, false));
+            self.tell(station::Event::Need(Need::Camera, false));
             match end {
                 StreamEnd::Stopped => return Outcome::Done,
                 StreamEnd::Exhausted => return Outcome::SourceEnded,
@@ -79,10 +81,10 @@ impl CaptureStage {
                 return StreamEnd::Stopped;
             }
             let deadline = self.clock.now().plus_ms(TICK.as_millis() as u64);
-            let (trigger, input) = match self.camera.next(deadline) {
+            let (trigger, picture) = match self.camera.next(deadline) {
                 Ok(Event::Idle) => continue,
-                Ok(Event::Frame { trigger, frame }) => (trigger, Input::Frame(frame)),
-                Ok(Event::Incomplete { trigger, why }) => (trigger, Input::Missing(reason(why))),
+                Ok(Event::Frame { trigger, frame }) => (trigger, Ok(frame)),
+                Ok(Event::Incomplete { trigger, why }) => (trigger, Err(why)),
                 Ok(Event::End) => return StreamEnd::Exhausted,
                 Ok(Event::Gone { reason }) => {
                     tracing::error!(reason, "camera lost");
@@ -94,14 +96,19 @@ impl CaptureStage {
                 }
             };
             backoff.reset();
-            if !self.admit(&mut supervisor, trigger, input) {
+            if !self.admit(&mut supervisor, trigger, picture) {
                 return StreamEnd::NobodyListens;
             }
         }
     }
 
     /// Hands over a trigger and the lost ones before it; false when nobody takes them.
-    fn admit(&self, supervisor: &mut Supervisor, trigger: Trigger, input: Input) -> bool {
+    fn admit(
+        &mut self,
+        supervisor: &mut Supervisor,
+        trigger: Trigger,
+        picture: Result<Frame, Damage>,
+    ) -> bool {
         match supervisor.observe(trigger.seq) {
             Continuity::InOrder => {}
             Continuity::Gap(missing) => {
@@ -111,11 +118,7 @@ impl CaptureStage {
                     "frames lost between camera and station"
                 );
                 for seq in missing {
-                    let lost = Work {
-                        trigger: trigger.lost(seq),
-                        input: Input::Missing(reason(Damage::Lost)),
-                    };
-                    if !self.send(lost) {
+                    if !self.accept(&trigger.lost(seq), Err(Damage::Lost)) {
                         return false;
                     }
                 }
@@ -129,7 +132,36 @@ impl CaptureStage {
                 tracing::error!(frame = trigger.seq, "frame numbers jumped: camera restarted?");
             }
         }
-        self.send(Work { trigger, input })
+        self.accept(&trigger, picture)
+    }
+
+    /// The station accepts the trigger; the part goes to the inspection with what there is.
+    fn accept(&mut self, trigger: &Trigger, picture: Result<Frame, Damage>) -> bool {
+        let captured = Captured {
+            trigger: trigger.id,
+            part: trigger.part,
+            recipe: trigger.recipe,
+            arrived: trigger.arrived,
+            damage: picture.as_ref().err().map(|why| reason(*why)),
+        };
+        self.board.step(self.clock.now(), station::Event::Captured(captured), &mut self.scratch);
+        let work = self.scratch.drain(..).find_map(|action| match action {
+            Action::Inspect(ticket) => Some((ticket, None)),
+            Action::Skip(ticket, reason) => Some((ticket, Some(reason))),
+            _ => None,
+        });
+        let input = |skipped: Option<Reason>| match (skipped, picture) {
+            (None, Ok(frame)) => Input::Frame(frame),
+            (Some(reason), _) => Input::Missing(reason),
+            (None, Err(why)) => Input::Missing(reason(why)),
+        };
+        // Every captured trigger becomes exactly one part.
+        work.is_none_or(|(ticket, skipped)| self.send(Work { ticket, input: input(skipped) }))
+    }
+
+    fn tell(&mut self, event: station::Event) {
+        self.board.step(self.clock.now(), event, &mut self.scratch);
+        self.scratch.clear();
     }
 
     /// Waits for room: an accepted trigger is never dropped here.

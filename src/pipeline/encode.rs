@@ -4,8 +4,8 @@ use crate::frame::StationId;
 use crate::journal::{Entry, Notice, RowKind};
 use crate::judge::Outcome;
 use crate::message::{
-    CLASS_NONE, Detail, Event, MaskMessage, Topics, VERDICT_BYTES_MAX, encode_detail, encode_event,
-    encode_heartbeat, encode_mask, encode_verdict,
+    CLASS_NONE, Detail, Event, FLAG_LATE, MaskMessage, Topics, VERDICT_BYTES_MAX, encode_detail,
+    encode_event, encode_heartbeat, encode_mask, encode_verdict,
 };
 use crate::publish::{Report, TopicNames};
 
@@ -32,11 +32,12 @@ impl Encoder {
         };
         let detail = Detail { station: &self.station, engine_sha256: &self.engine_sha256, class };
         let message = MaskMessage { record, mask: &decision.mask, picture: decision.picture };
-        let wanted = record.verdict.outcome() != Outcome::Pass;
+        let late = record.flags & FLAG_LATE != 0;
+        let wanted = record.verdict.outcome() != Outcome::Pass && !late;
         Entry {
             epoch: record.epoch,
             seq: record.seq,
-            kind: RowKind::Verdict,
+            kind: if late { RowKind::LateResult } else { RowKind::Verdict },
             at_unix_s,
             payload: payload.into_bytes(),
             detail: encode_detail(record, &detail).into_bytes(),
@@ -81,6 +82,13 @@ pub(super) fn report(epoch: u32, report: &Report) -> Vec<u8> {
         }
     };
     encode_event(&Event { epoch, kind, range: None, count, text: &text }).into_bytes()
+}
+
+/// The event payload of triggers that could not be taken.
+pub(super) fn missed(epoch: u32, count: u64) -> Vec<u8> {
+    let text = "triggers that could not be judged: not ready, no armed part, or too fast";
+    let event = Event { epoch, kind: "missed_trigger", range: None, count, text };
+    encode_event(&event).into_bytes()
 }
 
 pub(super) fn heartbeat(count: u64) -> Vec<u8> {

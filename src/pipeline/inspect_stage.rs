@@ -11,12 +11,12 @@ use super::limits::{Armed, InForce, Recipes};
 use super::progress::{Progress, Stage};
 use super::stage::{Outcome, Signals, TICK, panic_message};
 use super::work::{Decision, Input, Work};
-use crate::capture::Trigger;
 use crate::engine::{Engine, EngineErrorKind};
 use crate::frame::{AnomalyMap, Frame, Nanos, RecipeId};
 use crate::image::Preprocessor;
 use crate::judge::{Judge, Mask, Question, Reason, Verdict};
 use crate::message::{CLASS_NONE, VerdictRecord};
+use crate::station::Ticket;
 use crate::sys::clock::Clock;
 
 /// Frames in a row that may end in a panic before the station gives up: a defect that hits every
@@ -30,7 +30,6 @@ pub(super) struct InspectStage {
     pub(super) examiner: Examiner,
     pub(super) in_force: InForce,
     pub(super) recipes: Recipes,
-    pub(super) latency_ms_max: u64,
     pub(super) board: Arc<Board>,
     pub(super) progress: Progress,
     pub(super) signals: Arc<Signals>,
@@ -54,7 +53,7 @@ impl InspectStage {
             let Some(mut slot) = self.slot() else {
                 return Outcome::Failed("the journal stage ended before its work".to_owned());
             };
-            let panicked = self.decide(&work.trigger, work.input, &mut slot);
+            let panicked = self.decide(&work.ticket, work.input, &mut slot);
             if self.decided.send(slot).is_err() {
                 return Outcome::Failed("the journal stage ended before its work".to_owned());
             }
@@ -77,17 +76,16 @@ impl InspectStage {
     }
 
     /// Fills `slot`; true when a panic was caught on the way.
-    fn decide(&mut self, trigger: &Trigger, input: Input, slot: &mut Decision) -> bool {
-        let deadline = trigger.arrived.plus_ms(self.latency_ms_max);
+    fn decide(&mut self, ticket: &Ticket, input: Input, slot: &mut Decision) -> bool {
+        let deadline = ticket.deadline;
         let armed = self.in_force.get();
-        let class = trigger.recipe.and_then(|recipe| self.recipes.class(recipe));
+        let class = ticket.recipe.and_then(|recipe| self.recipes.class(recipe));
         slot.mask.reset(0, 0);
         slot.picture = (0, 0);
         let mut panicked = false;
         let verdict = match (input, class) {
             (Input::Missing(reason), _) => Verdict::invalid(reason),
             (Input::Frame(_), None) => Verdict::invalid(Reason::RecipeUnknown),
-            (Input::Frame(_), _) if !self.board.may_judge() => Verdict::invalid(Reason::Internal),
             (Input::Frame(frame), Some((_, class))) => {
                 let task = Task { armed: &armed, class, deadline, clock: &*self.clock };
                 let examiner = &mut self.examiner;
@@ -95,25 +93,25 @@ impl InspectStage {
                 catch_unwind(AssertUnwindSafe(|| examiner.examine(frame, &task, slot)))
                     .unwrap_or_else(|panic| {
                         panicked = true;
-                        tracing::error!(trigger = trigger.id.0, part = %trigger.part,
+                        tracing::error!(trigger = ticket.trigger.0, part = %ticket.part,
                             panic = panic_message(panic.as_ref()), "inspection of a frame failed");
                         slot.mask.reset(0, 0);
                         Verdict::invalid(Reason::Internal)
                     })
             }
         };
-        slot.arrived = trigger.arrived;
+        slot.arrived = ticket.arrived;
         slot.deadline = deadline;
         slot.record = VerdictRecord {
-            seq: self.board.accept(),
+            seq: ticket.seq,
             epoch: self.board.epoch(),
-            trigger: trigger.id,
-            part: trigger.part,
-            recipe: trigger.recipe.unwrap_or(RecipeId(0)),
+            trigger: ticket.trigger,
+            part: ticket.part,
+            recipe: ticket.recipe.unwrap_or(RecipeId(0)),
             class: class.map_or(CLASS_NONE, |(number, _)| number),
             calibration: armed.id,
-            verdict,
-            latency: self.clock.now().since(trigger.arrived),
+            verdict: if ticket.test { verdict.as_test() } else { verdict },
+            latency: self.clock.now().since(ticket.arrived),
             flags: 0,
         };
         panicked

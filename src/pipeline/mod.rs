@@ -40,6 +40,6 @@ pub use error::{PipelineError, PipelineErrorKind};
 pub use limits::Recipe;
 pub use line::{Line, Summary};
 pub use observer::Observer;
-pub use start::{Broker, Parts};
+pub use start::{Broker, Parts, Triggers};
 pub use tally::Latencies;
 pub use work::Decision;

@@ -1,5 +1,8 @@
 //! Stage 3: decisions into the journal, and only then to the publisher and the observer.
 //!
+//! This stage keeps the deadlines: a part whose result is not here in time is answered without
+//! it, even while the inspection hangs, and a result that comes after that is kept for the record.
+//!
 //! Takes everything that waits and commits it at once. When the journal fails (full disk, bad
 //! disk) the batch is kept and tried again for ever, the station is not ready meanwhile, and
 //! whatever misses its deadline that way becomes INVALID before it is written. A damaged database
@@ -18,8 +21,9 @@ use super::progress::{Progress, Stage};
 use super::stage::{Outcome, Signals, TICK};
 use super::work::{DECISIONS_MAX, Decision};
 use crate::journal::{Entry, JournalErrorKind, RowKind, Writer};
+use crate::message::FLAG_LATE;
 use crate::publish::{Notifier, Report};
-use crate::station::{Event, Need};
+use crate::station::{Action, Event, Need, Step};
 use crate::sys::clock::Clock;
 
 /// Pauses between attempts of a failed commit, in milliseconds: first, and longest.
@@ -42,6 +46,14 @@ pub(super) struct RecordStage {
     pub(super) progress: Progress,
     pub(super) signals: Arc<Signals>,
     pub(super) clock: Arc<dyn Clock>,
+    /// What an answer without a result is made from.
+    pub(super) blank: Decision,
+    /// From trigger to answer in milliseconds.
+    pub(super) latency_ms_max: u64,
+    /// Scratch of one step.
+    pub(super) scratch: Step,
+    /// Missed triggers to be told with the next commit.
+    pub(super) missed: u64,
 }
 
 impl RecordStage {
@@ -50,18 +62,33 @@ impl RecordStage {
         let mut batch = Vec::with_capacity(DECISIONS_MAX);
         loop {
             self.progress.beat(Stage::Journal);
-            match self.to_journal.recv_timeout(TICK) {
-                Ok(first) => batch.push(first),
-                Err(RecvTimeoutError::Timeout) if self.signals.drain_journal() => break,
-                Err(RecvTimeoutError::Timeout) => self.settle(),
-                Err(RecvTimeoutError::Disconnected) => break,
+            let last = match self.to_journal.recv_timeout(self.wait_max()) {
+                Ok(first) => {
+                    batch.push(self.finished(first));
+                    false
+                }
+                Err(RecvTimeoutError::Timeout) => self.signals.drain_journal(),
+                Err(RecvTimeoutError::Disconnected) => true,
+            };
+            if last {
+                // Whoever still waits for an answer gets it now: nobody comes after this stage.
+                self.step(Event::Closing);
+            } else if batch.is_empty() {
+                self.settle();
             }
-            batch.extend(self.to_journal.try_iter().take(DECISIONS_MAX - batch.len()));
+            while batch.len() < DECISIONS_MAX {
+                let Ok(next) = self.to_journal.try_recv() else { break };
+                batch.push(self.finished(next));
+            }
+            self.answer_due(&mut batch);
             if let Err(why) = self.commit(&mut batch) {
                 return Outcome::Failed(format!(
                     "{why}: {} decisions could not be journaled; they were never published",
                     batch.len() + self.to_journal.len()
                 ));
+            }
+            if last {
+                break;
             }
         }
         match self.writer.close() {
@@ -72,6 +99,47 @@ impl RecordStage {
                 Outcome::Done
             }
         }
+    }
+
+    /// Until the next deadline. A part that is accepted meanwhile is not due before the shortest
+    /// time a part has.
+    fn wait_max(&self) -> Duration {
+        let now = self.clock.now();
+        let next = self.board.next_due().map_or(TICK, |due| Duration::from_nanos(due.since(now).0));
+        next.min(TICK).min(Duration::from_millis(self.latency_ms_max) / 2)
+    }
+
+    /// The inspection of a part ended: its result is the answer, or comes after it.
+    fn finished(&mut self, mut decision: Box<Decision>) -> Box<Decision> {
+        let event = Event::Finished(decision.record.seq);
+        self.board.step(self.clock.now(), event, &mut self.scratch);
+        if self.scratch.drain(..).any(|action| matches!(action, Action::Late(_))) {
+            decision.mark_late();
+        }
+        decision
+    }
+
+    /// Answers the parts whose time is over.
+    #[expect(clippy::vec_box, reason = "a batch is boxes: slots that travel round")]
+    fn answer_due(&mut self, batch: &mut Vec<Box<Decision>>) {
+        let now = self.clock.now();
+        self.board.step(now, Event::Tick, &mut self.scratch);
+        let mut actions = std::mem::take(&mut self.scratch);
+        for action in actions.drain(..) {
+            match action {
+                Action::Answer(ticket, reason) => {
+                    let mut decision = Box::new(self.blank.clone());
+                    decision.unanswered(&ticket, reason, now);
+                    decision.record.calibration = self.board.calibration();
+                    tracing::warn!(part = %ticket.part, q = ticket.seq, ?reason,
+                        "answered without a result");
+                    batch.push(decision);
+                }
+                Action::TellMissed { count } => self.missed += count,
+                _ => {}
+            }
+        }
+        self.scratch = actions;
     }
 
     fn settle(&mut self) {
@@ -103,7 +171,7 @@ impl RecordStage {
                     let damaged = error.kind() == JournalErrorKind::Damaged;
                     let error: &dyn std::error::Error = &error;
                     tracing::error!(error, waiting = batch.len(), "journal not written");
-                    self.board.apply(Event::Need(Need::Journal, false));
+                    self.step(Event::Need(Need::Journal, false));
                     if damaged {
                         return Err("the journal is damaged and heals at the next start");
                     }
@@ -116,12 +184,16 @@ impl RecordStage {
             self.pause(pause_ms);
             pause_ms = (pause_ms * 2).min(RETRY_MS.1);
         };
-        self.board.apply(Event::Need(Need::Journal, true));
+        self.step(Event::Need(Need::Journal, true));
+        self.missed = 0;
         for (row, entry) in rows.zip(entries) {
             self.notifier.notify(super::outbox::live_row(row, entry));
         }
+        let now = self.clock.now();
         for decision in batch.drain(..) {
-            self.board.decided(&decision.record);
+            if decision.record.flags & FLAG_LATE == 0 {
+                self.board.recorded(now, &decision.record);
+            }
             if let Some(observer) = &mut self.observer {
                 observer.decided(&decision);
             }
@@ -129,6 +201,12 @@ impl RecordStage {
             let _ = self.give_back.try_send(decision);
         }
         Ok(())
+    }
+
+    /// A step that asks nothing of this stage.
+    fn step(&mut self, event: Event) {
+        self.board.step(self.clock.now(), event, &mut self.scratch);
+        self.scratch.clear();
     }
 
     fn entries(&self, batch: &[Box<Decision>], events: &[Vec<u8>]) -> Vec<Entry> {
@@ -147,10 +225,15 @@ impl RecordStage {
         entries
     }
 
-    /// What the publisher found worth telling.
+    /// What the publisher and the station found worth telling.
     fn events(&self) -> Vec<Vec<u8>> {
-        let reports: Vec<Report> = self.reports.try_iter().collect();
-        reports.iter().map(|report| encode::report(self.board.epoch(), report)).collect()
+        let epoch = self.board.epoch();
+        let mut events: Vec<Vec<u8>> =
+            self.reports.try_iter().map(|report| encode::report(epoch, &report)).collect();
+        if self.missed > 0 {
+            events.push(encode::missed(epoch, self.missed));
+        }
+        events
     }
 
     /// Sleeps for `ms`, or for one step when the station ends.

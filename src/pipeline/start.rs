@@ -24,8 +24,9 @@ use crate::engine::Engine;
 use crate::frame::{Nanos, Pool, RecipeId, StationId, TriggerId};
 use crate::journal::{self, Journal};
 use crate::judge::{Reason, Verdict};
-use crate::message::{CLASS_NONE, Topics, VerdictRecord};
+use crate::message::{CLASS_NONE, Mode, Topics, VerdictRecord};
 use crate::publish::{self, Publisher};
+use crate::station::{self, Step};
 use crate::sys::clock::Clock;
 
 /// Buffers besides those of waiting frames: one that the camera fills, one that is preprocessed.
@@ -50,6 +51,17 @@ pub struct Broker {
     pub limits: publish::Limits,
 }
 
+/// How triggers become parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Triggers {
+    /// Mode after the start.
+    pub mode: Mode,
+    /// From arming to picture in milliseconds.
+    pub arm_wait_ms_max: u64,
+    /// Recipe of parts that name none, until a command changes it.
+    pub recipe: Option<RecipeId>,
+}
+
 /// Everything a station is made of.
 pub struct Parts {
     /// Its name.
@@ -64,6 +76,8 @@ pub struct Parts {
     pub recipes: Vec<Recipe>,
     /// From trigger to verdict in milliseconds; later is INVALID.
     pub latency_ms_max: u64,
+    /// How triggers become parts.
+    pub triggers: Triggers,
     /// Frames that may wait for the inspection.
     pub queue_frames: usize,
     /// Folder of the journal.
@@ -112,7 +126,15 @@ impl Line {
                 PipelineError::with_source(PipelineErrorKind::Journal, message, error)
             })?;
         tracing::info!(epoch = opened.epoch, undelivered = opened.undelivered, "journal open");
-        let board = Arc::new(Board::new(opened.epoch, spec.sha256.clone(), armed.id));
+        let settings = station::Settings {
+            latency_ms_max: parts.latency_ms_max,
+            arm_wait_ms_max: parts.triggers.arm_wait_ms_max,
+            mode: parts.triggers.mode,
+            recipe: parts.triggers.recipe,
+            recipes: parts.recipes.iter().map(|recipe| recipe.id).collect(),
+            software_trigger: false,
+        };
+        let board = Arc::new(Board::new(opened.epoch, settings, spec.sha256.clone(), armed.id));
         let publisher = start_publisher(parts.broker, topics, &board, JournalOutbox(reader))?;
         let encoder = Encoder {
             station: parts.station,
@@ -123,13 +145,16 @@ impl Line {
         let examiner = Examiner::new(parts.engine);
         let pool = Pool::new(parts.queue_frames + FRAMES_IN_HAND, parts.camera.frame_bytes_max());
         let (work_in, work_out) = bounded(pool.slots() + NOTICES_MAX);
-        let slots = Slots::new(&Decision {
+        let mut blank = Decision {
             record: blank_record(),
             mask: examiner.blank_mask(),
             picture: (0, 0),
             arrived: Nanos(0),
             deadline: Nanos(0),
-        });
+        };
+        let slots = Slots::new(&blank);
+        blank.record.epoch = opened.epoch;
+        blank.record.calibration = armed.id;
         let in_force = InForce::new(armed);
         let (progress, signals) = (Progress::default(), Arc::new(Signals::default()));
         let record = RecordStage {
@@ -144,6 +169,10 @@ impl Line {
             progress: progress.clone(),
             signals: Arc::clone(&signals),
             clock: Arc::clone(&parts.clock),
+            blank,
+            latency_ms_max: parts.latency_ms_max,
+            scratch: Step::new(),
+            missed: 0,
         };
         let inspect = InspectStage {
             work: work_out,
@@ -152,7 +181,6 @@ impl Line {
             examiner,
             in_force: in_force.clone(),
             recipes,
-            latency_ms_max: parts.latency_ms_max,
             board: Arc::clone(&board),
             progress: progress.clone(),
             signals: Arc::clone(&signals),
@@ -162,6 +190,7 @@ impl Line {
             camera: parts.camera,
             pool,
             work: work_in,
+            scratch: Step::new(),
             board: Arc::clone(&board),
             progress: progress.clone(),
             signals: Arc::clone(&signals),

@@ -10,7 +10,7 @@ use crate::engine::{EngineError, EngineErrorKind, ModelSpec, ScriptedEngine};
 use crate::frame::{AnomalyMap, CameraId, PixelFormat, RecipeId, StationId};
 use crate::journal::{self, Journal};
 use crate::judge::{Outcome, Reason};
-use crate::message::VerdictRecord;
+use crate::message::{Mode, VerdictRecord};
 use crate::publish;
 use crate::sys::clock::RealClock;
 use crate::sys::notify::Notify;
@@ -94,6 +94,7 @@ fn parts(dir: &Path, camera: Box<dyn Camera>) -> (Parts, mpsc::Receiver<VerdictR
         calibration: calibration(0.5, &spec().sha256),
         recipes: vec![Recipe { id: RecipeId(1), class: "bolt".to_owned() }],
         latency_ms_max: 10_000,
+        triggers: Triggers { mode: Mode::Continuous, arm_wait_ms_max: 0, recipe: None },
         queue_frames: 2,
         journal_dir: dir.to_owned(),
         journal_sync: journal::Sync::Normal,
@@ -247,6 +248,7 @@ fn triggers_faster_than_the_inspection_become_overruns_in_their_place() {
         recipe: RecipeChoice::Fixed(RecipeId(1)),
         // Eight times as fast as the scripted engine.
         rate_hz: 8.0 * 1000.0 / SLOW_MS as f64,
+        triggered: false,
         repeat: false,
         camera: CameraId(0),
     };

@@ -5,10 +5,10 @@
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::capture::Trigger;
-use crate::frame::{Frame, Nanos};
+use crate::frame::{Frame, Nanos, RecipeId};
 use crate::judge::{Mask, Outcome, Reason, Verdict};
-use crate::message::VerdictRecord;
+use crate::message::{FLAG_LATE, VerdictRecord};
+use crate::station::Ticket;
 
 /// Triggers without a frame that may wait for the inspection besides the frames; they take no
 /// buffer. When even these are used up the inspection hangs, and capture waits.
@@ -18,9 +18,9 @@ pub(super) const NOTICES_MAX: usize = 256;
 /// take them, inspection waits, frames pile up, and triggers without a buffer become INVALID.
 pub(super) const DECISIONS_MAX: usize = 64;
 
-/// A trigger for the inspection.
+/// An accepted part for the inspection.
 pub(super) struct Work {
-    pub(super) trigger: Trigger,
+    pub(super) ticket: Ticket,
     pub(super) input: Input,
 }
 
@@ -49,15 +49,40 @@ impl Decision {
     /// The answer did not reach the journal in time: whatever was found, it must not pass now.
     pub(super) fn expire(&mut self, now: Nanos) {
         if now > self.deadline && self.record.verdict.outcome() != Outcome::Invalid {
-            let found = self.record.verdict;
-            let verdict = &mut self.record.verdict;
-            *verdict = Verdict::invalid(Reason::Deadline);
-            verdict.score = found.score;
-            verdict.limit = found.limit;
-            verdict.p_value = found.p_value;
-            verdict.regions = found.regions;
+            self.void();
             self.record.latency = now.since(self.arrived);
         }
+    }
+
+    /// The part was answered without this result: it stays readable, as no verdict.
+    pub(super) fn mark_late(&mut self) {
+        if self.record.verdict.outcome() != Outcome::Invalid {
+            self.void();
+        }
+        self.record.flags |= FLAG_LATE;
+    }
+
+    /// Takes the outcome away and leaves what was measured.
+    fn void(&mut self) {
+        let found = self.record.verdict;
+        let verdict = &mut self.record.verdict;
+        *verdict = Verdict::invalid(Reason::Deadline);
+        verdict.score = found.score;
+        verdict.limit = found.limit;
+        verdict.p_value = found.p_value;
+        verdict.regions = found.regions;
+    }
+
+    /// The part is answered without having been inspected.
+    pub(super) fn unanswered(&mut self, ticket: &Ticket, reason: Reason, now: Nanos) {
+        let record = &mut self.record;
+        record.seq = ticket.seq;
+        record.trigger = ticket.trigger;
+        record.part = ticket.part;
+        record.recipe = ticket.recipe.unwrap_or(RecipeId(0));
+        record.verdict = Verdict::invalid(reason);
+        record.latency = now.since(ticket.arrived);
+        (self.arrived, self.deadline) = (ticket.arrived, ticket.deadline);
     }
 }
 

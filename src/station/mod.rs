@@ -1,56 +1,47 @@
-//! The station as a state machine: what it needs to be ready, what it counts, what it is called.
+//! The station as a state machine: (state, event) -> (state, actions). No I/O, no clock, no thread.
 //!
-//! Pure: `apply(Event)` changes the state and says whether there is something to tell. State
-//! names follow OPC UA for Machine Vision (OPC 40100-1).
+//! # The promise
+//! Every accepted part ends in exactly one answer, at its deadline at the latest. A part is
+//! accepted when its trigger comes ([`Event::Captured`]) or when the PLC arms it
+//! ([`Command::Arm`]); it gets the number of its answer at that moment.
+//! - The inspection ends in time ([`Event::Finished`]): its result is the answer, and it counts
+//!   once it is in the journal ([`Event::Recorded`]).
+//! - It does not: [`Event::Tick`] answers without it ([`Action::Answer`]), and the result that
+//!   comes after that is [`Action::Late`], for the record only.
+//! - An armed part whose picture does not come is answered when its waiting time is over.
+//!
+//! # Which picture shows which part
+//! In mode [`Mode::Continuous`] each picture is a part. In mode [`Mode::Single`] pictures are
+//! matched to armed parts first in, first out; a picture that was taken before the part was armed
+//! cannot show it, and a picture without an armed part is answered without a verdict.
+//!
+//! # Names
+//! State names follow OPC UA for Machine Vision (OPC 40100-1).
 
-use crate::judge::{Outcome, Verdict};
+mod need;
+mod orders;
+mod parts;
+mod settings;
+mod step;
+#[cfg(test)]
+mod tests;
 
-/// What must hold before the station answers triggers by judgement. The order is the order in
-/// which a missing one is reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Need {
-    /// The engine reproduced its golden pictures.
-    Engine = 1,
-    /// A calibration that is valid for the engine is in force.
-    Calibration = 2,
-    /// The journal takes rows.
-    Journal = 3,
-    /// The camera delivers.
-    Camera = 4,
-}
+pub use need::Need;
+pub use parts::Ticket;
+pub use settings::Settings;
+pub use step::{Action, Captured, Event, Step};
 
-impl Need {
-    /// All of them, in reporting order.
-    pub const ALL: [Need; 4] = [Need::Engine, Need::Calibration, Need::Journal, Need::Camera];
+use crate::frame::{Nanos, RecipeId};
+use crate::judge::Outcome;
+#[cfg(doc)]
+use crate::message::Command;
+use crate::message::Mode;
+use need::Met;
+use orders::{Answered, RateLimit};
+use parts::Parts;
 
-    /// What is wrong while it is missing, for people.
-    pub fn missing(self) -> &'static str {
-        match self {
-            Need::Engine => "the engine has not passed its self-check",
-            Need::Calibration => "no calibration valid for this engine is in force",
-            Need::Journal => "the journal cannot be written; see disk space and the log",
-            Need::Camera => "the camera delivers no pictures",
-        }
-    }
-
-    fn bit(self) -> u8 {
-        1 << (self as u8)
-    }
-}
-
-/// Something that happened to the station.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Event {
-    /// A need was met or ceased to be.
-    Need(Need, bool),
-    /// Inspection of a part began.
-    Accepted,
-    /// A part was answered; its outcome counts.
-    Decided(Outcome),
-    /// The source of parts came to its end; the station answers what it has and stops.
-    Ending,
-}
+/// Armed parts that may wait for their pictures; more are refused.
+pub const ARMED_MAX: usize = 64;
 
 /// Parts answered, by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,23 +56,63 @@ pub struct Counters {
     pub invalid: u64,
     /// Test runs.
     pub test: u64,
+    /// Results that came after their part was answered at its deadline.
+    pub late: u64,
+}
+
+/// Triggers that the station could not take as it should.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Missed {
+    /// Since they were acknowledged.
+    count: u64,
+    /// Not yet told as an event.
+    untold: u64,
+    told_at: Nanos,
 }
 
 /// The state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Station {
+    settings: Settings,
     epoch: u32,
     seq: u32,
-    met: u8,
-    open: u32,
+    accepted: u64,
+    /// Parts whose answer is fixed but not yet in the journal.
+    unrecorded: u64,
+    met: Met,
+    mode: Mode,
+    recipe: Option<RecipeId>,
+    test_parts: u32,
     ending: bool,
+    closing: bool,
+    parts: Parts,
+    missed: Missed,
+    rate: RateLimit,
+    answered: Answered,
     counters: Counters,
 }
 
 impl Station {
     /// A station of boot epoch `epoch` that has nothing it needs.
-    pub fn new(epoch: u32) -> Self {
-        Self { epoch, seq: 0, met: 0, open: 0, ending: false, counters: Counters::default() }
+    pub fn new(epoch: u32, settings: Settings) -> Self {
+        Self {
+            epoch,
+            seq: 0,
+            accepted: 0,
+            unrecorded: 0,
+            met: Met::default(),
+            mode: settings.mode,
+            recipe: settings.recipe,
+            settings,
+            test_parts: 0,
+            ending: false,
+            closing: false,
+            parts: Parts::default(),
+            missed: Missed::default(),
+            rate: RateLimit::default(),
+            answered: Answered::default(),
+            counters: Counters::default(),
+        }
     }
 
     /// Boot epoch.
@@ -99,31 +130,45 @@ impl Station {
         self.counters
     }
 
-    /// Accepts a part: the number of its one and only answer.
-    pub fn accept(&mut self) -> u32 {
-        self.apply(Event::Accepted);
-        self.seq
+    /// How triggers are taken.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The current recipe.
+    pub fn recipe(&self) -> Option<RecipeId> {
+        self.recipe
+    }
+
+    /// Missed triggers since they were acknowledged.
+    pub fn missed(&self) -> u64 {
+        self.missed.count
     }
 
     /// The first thing that is missing; `None` when nothing is.
     pub fn missing(&self) -> Option<Need> {
-        Need::ALL.into_iter().find(|need| self.met & need.bit() == 0)
+        self.met.missing()
     }
 
     /// Whether triggers are answered by judgement. Anything else means reject.
     pub fn is_ready(&self) -> bool {
-        self.missing().is_none() && !self.ending
+        self.missing().is_none() && !self.ending && self.mode != Mode::Stopped
     }
 
-    /// Whether a part may be judged now: everything but the camera is there, so that parts whose
-    /// pictures were taken before the camera stopped still get their judgement.
-    pub fn may_judge(&self) -> bool {
-        self.missing().is_none_or(|need| need == Need::Camera)
+    /// Whether a picture may be judged now: everything but the camera is there, so that parts
+    /// whose pictures were taken before the camera stopped still get their judgement.
+    fn may_judge(&self) -> bool {
+        self.mode != Mode::Stopped && self.missing().is_none_or(|need| need == Need::Camera)
     }
 
-    /// Whether parts are being judged.
+    /// Whether parts wait for their answer.
     pub fn is_busy(&self) -> bool {
-        self.open > 0
+        self.parts.unanswered() > 0 || self.unrecorded > 0
+    }
+
+    /// When [`Event::Tick`] is needed next, for an answer to be in time.
+    pub fn next_due(&self) -> Option<Nanos> {
+        self.parts.next_due()
     }
 
     /// State name of OPC 40100-1.
@@ -133,29 +178,17 @@ impl Station {
             Some(Need::Journal) => "Error",
             Some(Need::Camera) => "Initialized",
             None if self.ending => "Initialized",
-            None => "ContinuousExecution",
+            None => match self.mode {
+                Mode::Stopped => "Initialized",
+                Mode::Continuous => "ContinuousExecution",
+                Mode::Single if self.is_busy() => "SingleExecution",
+                Mode::Single => "Ready",
+            },
         }
-    }
-
-    /// Applies `event`; true when what the state topic says has changed.
-    pub fn apply(&mut self, event: Event) -> bool {
-        let before = (self.missing(), self.ending);
-        match event {
-            Event::Need(need, true) => self.met |= need.bit(),
-            Event::Need(need, false) => self.met &= !need.bit(),
-            Event::Accepted => {
-                // Four billion parts in one boot are 13 years at 10 a second; number 0 is "none".
-                self.seq = self.seq.checked_add(1).unwrap_or(1);
-                self.open = self.open.saturating_add(1);
-            }
-            Event::Decided(outcome) => self.count(outcome),
-            Event::Ending => self.ending = true,
-        }
-        (self.missing(), self.ending) != before
     }
 
     fn count(&mut self, outcome: Outcome) {
-        self.open = self.open.saturating_sub(1);
+        self.unrecorded = self.unrecorded.saturating_sub(1);
         self.counters.parts += 1;
         let counter = match outcome {
             Outcome::Pass => &mut self.counters.pass,
@@ -166,11 +199,6 @@ impl Station {
         *counter += 1;
     }
 
-    /// Counts the answer to a part that was accepted.
-    pub fn decided(&mut self, verdict: &Verdict) -> bool {
-        self.apply(Event::Decided(verdict.outcome()))
-    }
-
     /// What must hold between any two events.
     ///
     /// # Panics
@@ -178,66 +206,12 @@ impl Station {
     pub fn check_invariants(&self) {
         let c = &self.counters;
         assert_eq!(c.parts, c.pass + c.reject + c.invalid + c.test, "every part has one outcome");
+        let waiting = self.parts.unanswered() as u64 + self.unrecorded;
+        assert_eq!(self.accepted, c.parts + waiting, "every accepted part is answered or waits");
+        assert!(self.parts.armed_len() <= ARMED_MAX, "armed parts are bounded");
         assert!(!self.is_ready() || self.may_judge(), "a ready station judges");
-        assert_eq!(self.name() == "ContinuousExecution", self.is_ready(), "the name says ready");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn a_station_is_ready_only_with_everything_it_needs() {
-        let mut station = Station::new(1);
-        for (i, need) in Need::ALL.into_iter().enumerate() {
-            assert_eq!(station.missing(), Some(need));
-            assert!(!station.is_ready());
-            assert!(station.apply(Event::Need(need, true)), "{i}: a change is told");
-        }
-        assert!(station.is_ready());
-        assert_eq!(station.name(), "ContinuousExecution");
-        assert!(!station.apply(Event::Need(Need::Camera, true)), "no change, nothing to tell");
-    }
-
-    #[test]
-    fn pictures_taken_before_the_camera_stopped_are_still_judged() {
-        let mut station = Station::new(1);
-        for need in [Need::Engine, Need::Calibration, Need::Journal] {
-            station.apply(Event::Need(need, true));
-        }
-        assert!(station.may_judge() && !station.is_ready());
-        station.apply(Event::Need(Need::Journal, false));
-        assert!(!station.may_judge());
-    }
-
-    #[test]
-    fn answers_are_numbered_from_one_without_gaps() {
-        let mut station = Station::new(9);
-        let seqs: Vec<u32> = (0..4).map(|_| station.accept()).collect();
-        assert_eq!(seqs, [1, 2, 3, 4]);
-        assert!(station.is_busy());
-    }
-
-    proptest! {
-        #[test]
-        fn invariants_hold_after_every_event(events in prop::collection::vec((0u8..4, any::<bool>(), 0u8..4), 0..200)) {
-            let mut station = Station::new(1);
-            for (kind, on, pick) in events {
-                let pick = usize::from(pick);
-                match kind {
-                    0 => drop(station.apply(Event::Need(Need::ALL[pick], on))),
-                    1 => drop(station.accept()),
-                    2 => {
-                        let outcomes = [Outcome::Pass, Outcome::Reject, Outcome::Invalid, Outcome::Test];
-                        station.apply(Event::Decided(outcomes[pick]));
-                    }
-                    _ => drop(on && pick == 3 && station.apply(Event::Ending)),
-                }
-                station.check_invariants();
-            }
-        }
+        let executing = ["ContinuousExecution", "SingleExecution", "Ready"];
+        assert_eq!(executing.contains(&self.name()), self.is_ready(), "the name says ready");
+        self.parts.check_invariants();
     }
 }

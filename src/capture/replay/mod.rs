@@ -13,13 +13,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Camera, CameraError, CameraErrorKind, CameraStats, Damage, Event, Trigger};
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::{
+    Camera, CameraError, CameraErrorKind, CameraStats, Damage, Event, SoftTrigger, Trigger,
+};
 use crate::frame::{CameraId, Frame, FrameMeta, Lease, Nanos, PixelFormat, Pool, TriggerId};
 use crate::sys::clock::Clock;
 use load::Shape;
 pub use scan::RecipeChoice;
 use scan::{Item, scan};
 
+/// Software triggers that may wait; more are refused: the PLC is told at once.
+const FIRED_MAX: usize = 64;
 /// Longest nap while waiting for a buffer, in milliseconds: short against any inference.
 const BUFFER_NAP_MS: u64 = 1;
 
@@ -50,6 +56,8 @@ pub struct ReplayOptions {
     pub recipe: RecipeChoice,
     /// Triggers per second; 0 = as fast as the station takes them.
     pub rate_hz: f64,
+    /// Pictures come only when [`Camera::soft_trigger`] asks for them; the rate is then unused.
+    pub triggered: bool,
     /// Start again after the last file.
     pub repeat: bool,
     /// Number of this camera.
@@ -71,6 +79,8 @@ pub struct Replay {
     stream: Option<Stream>,
     /// Triggers so far, over all streams: the trigger ids.
     triggers: u64,
+    /// Software triggers on their way.
+    fired: (Sender<()>, Receiver<()>),
     stats: CameraStats,
 }
 
@@ -111,7 +121,8 @@ impl Replay {
         let frame_bytes_max = load::largest(&items, options.source)?;
         tracing::info!(folder = %options.folder.display(), files = items.len(), "replay camera");
         let stats = CameraStats::default();
-        Ok(Self { options, clock, items, frame_bytes_max, stream: None, triggers: 0, stats })
+        let fired = bounded(FIRED_MAX);
+        Ok(Self { options, clock, items, frame_bytes_max, stream: None, triggers: 0, fired, stats })
     }
 
     /// Files the folder holds: triggers of one round.
@@ -152,6 +163,9 @@ impl Replay {
     /// Waits until a staged file may be handed over; what is handed over, or `None` at
     /// `deadline`.
     fn wait(&self, stream: &mut Stream, deadline: Nanos) -> Option<Staged> {
+        if self.options.triggered {
+            return self.wait_fired(stream, deadline);
+        }
         let paced = self.options.rate_hz > 0.0;
         loop {
             self.stage(stream);
@@ -177,6 +191,15 @@ impl Replay {
             };
             std::thread::sleep(Duration::from_nanos(nap.min(until.since(now).0)));
         }
+    }
+
+    /// Waits for a software trigger.
+    fn wait_fired(&self, stream: &mut Stream, deadline: Nanos) -> Option<Staged> {
+        self.stage(stream);
+        let wait = Duration::from_nanos(deadline.since(self.clock.now()).0);
+        self.fired.1.recv_timeout(wait).ok()?;
+        self.stage(stream);
+        Some(stream.staged.take().unwrap_or(Staged::Damaged(Damage::NoBuffer)))
     }
 
     fn hand_over(&mut self, stream: &mut Stream, staged: Staged) -> Event {
@@ -255,6 +278,11 @@ impl Camera for Replay {
 
     fn stats(&self) -> CameraStats {
         self.stats
+    }
+
+    fn soft_trigger(&self) -> Option<SoftTrigger> {
+        let fired = self.fired.0.clone();
+        self.options.triggered.then(|| Box::new(move || fired.try_send(()).is_ok()) as SoftTrigger)
     }
 
     fn stop(&mut self) -> Result<(), CameraError> {

@@ -19,6 +19,8 @@ const RAW_ENDINGS: [&str; 2] = ["raw", "bin"];
 /// Which recipe a file belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecipeChoice {
+    /// The station's current recipe.
+    Current,
     /// All files, this one.
     Fixed(RecipeId),
     /// The first folder name on the way to the file that is a class in this table (as in the
@@ -30,6 +32,7 @@ pub enum RecipeChoice {
 impl RecipeChoice {
     fn of(&self, root: &Path, file: &Path) -> Option<RecipeId> {
         let table = match self {
+            RecipeChoice::Current => return None,
             RecipeChoice::Fixed(recipe) => return Some(*recipe),
             RecipeChoice::Folder(table) => table,
         };

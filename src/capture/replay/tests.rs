@@ -18,6 +18,7 @@ fn options(folder: &Path) -> ReplayOptions {
         source: Source::Images,
         recipe: RecipeChoice::Fixed(RecipeId(1)),
         rate_hz: 0.0,
+        triggered: false,
         repeat: false,
         camera: CameraId(0),
     }

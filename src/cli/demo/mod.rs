@@ -19,8 +19,8 @@ use crate::config::{CalibrationSource, EngineSource};
 use crate::engine::{self, Backend};
 use crate::frame::{RecipeId, StationId};
 use crate::journal;
-use crate::message::encode_verdict;
-use crate::pipeline::{Broker, Decision, Line, Observer, Parts, Recipe};
+use crate::message::{Mode, encode_verdict};
+use crate::pipeline::{Broker, Decision, Line, Observer, Parts, Recipe, Triggers};
 use crate::publish;
 use crate::sys::clock::{Clock, RealClock};
 use crate::sys::log::{self, Level, LogSettings};
@@ -131,6 +131,7 @@ fn parts(
         calibration: assets::calibration(&CalibrationSource::Demo)?,
         recipes: classes.iter().enumerate().map(recipe).collect(),
         latency_ms_max: LATENCY_MS_MAX,
+        triggers: Triggers { mode: Mode::Continuous, arm_wait_ms_max: 0, recipe: None },
         queue_frames: QUEUE_FRAMES,
         journal_dir: dir.path().to_owned(),
         journal_sync: journal::Sync::Normal,
