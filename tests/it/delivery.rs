@@ -35,6 +35,7 @@ fn row_of(row: journal::Row) -> Row {
     let kind = match row.kind {
         journal::RowKind::Verdict => RowKind::Verdict,
         journal::RowKind::Event => RowKind::Event,
+        journal::RowKind::LateResult => RowKind::LateResult,
     };
     Row { id: row.id, kind, payload: row.payload, mask: row.mask }
 }
