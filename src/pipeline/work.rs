@@ -47,7 +47,7 @@ pub struct Decision {
 
 impl Decision {
     /// The answer did not reach the journal in time: whatever was found, it must not pass now.
-    pub(super) fn expire(&mut self, now: Nanos) {
+    pub fn expire(&mut self, now: Nanos) {
         if now > self.deadline && self.record.verdict.outcome() != Outcome::Invalid {
             self.void();
             self.record.latency = now.since(self.arrived);
@@ -55,7 +55,7 @@ impl Decision {
     }
 
     /// The part was answered without this result: it stays readable, as no verdict.
-    pub(super) fn mark_late(&mut self) {
+    pub fn mark_late(&mut self) {
         if self.record.verdict.outcome() != Outcome::Invalid {
             self.void();
         }
@@ -74,7 +74,7 @@ impl Decision {
     }
 
     /// The part is answered without having been inspected.
-    pub(super) fn unanswered(&mut self, ticket: &Ticket, reason: Reason, now: Nanos) {
+    pub fn unanswered(&mut self, ticket: &Ticket, reason: Reason, now: Nanos) {
         let record = &mut self.record;
         record.seq = ticket.seq;
         record.trigger = ticket.trigger;

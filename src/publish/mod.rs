@@ -17,7 +17,7 @@ mod client;
 mod limits;
 mod link;
 mod publisher;
-mod session;
+pub mod session;
 mod types;
 
 pub use limits::Limits;

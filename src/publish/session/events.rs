@@ -4,7 +4,7 @@ use crate::publish::types::{Report, Row, RowId};
 
 /// What happened.
 #[derive(Clone, Debug)]
-pub(crate) enum Event {
+pub enum Event {
     /// Begin.
     Start,
     /// The broker accepted the connection; `newest` is the newest row in the outbox.
@@ -35,7 +35,7 @@ pub(crate) enum Event {
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
+pub enum Action {
     /// Make a new connection after this many milliseconds.
     Connect {
         /// Wait before it.
@@ -60,33 +60,45 @@ pub(crate) enum Action {
 
 /// A message for the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Publish {
+pub struct Publish {
     /// Where to.
-    pub(crate) topic: Topic,
+    pub topic: Topic,
     /// What; empty for a heartbeat, whose payload is made of the counter.
-    pub(crate) payload: Vec<u8>,
+    pub payload: Vec<u8>,
 }
 
 /// Topics; their names, quality of service and retention are the shell's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Topic {
+pub enum Topic {
+    /// Live verdicts.
     Verdict,
+    /// Newest verdict, retained.
     Last,
+    /// State of the station, retained.
     State,
     /// Number of the heartbeat; the only one without acknowledgement.
     Heartbeat(u64),
+    /// Late verdicts.
     Hist,
+    /// Masks.
     Mask,
+    /// Events.
     Event,
 }
 
 /// Counters of the session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counters {
-    pub(crate) published: u64,
-    pub(crate) acked: u64,
-    pub(crate) connections: u64,
-    pub(crate) late: u64,
-    pub(crate) undeliverable: u64,
-    pub(crate) crowded_out: u64,
+pub struct Counters {
+    /// Publishes handed to the connection, duplicates included.
+    pub published: u64,
+    /// Publishes acknowledged by the broker.
+    pub acked: u64,
+    /// Connections that stood.
+    pub connections: u64,
+    /// Verdicts handed out late.
+    pub late: u64,
+    /// Payloads skipped because they are too large.
+    pub undeliverable: u64,
+    /// Announced rows that found no room and go out late.
+    pub crowded_out: u64,
 }

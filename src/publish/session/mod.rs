@@ -1,6 +1,10 @@
 //! The delivery protocol as a state machine: events in, actions out; no I/O, no clock, no client
 //! library.
 //!
+//! It is public so that the simulation (`tests/sim`) drives the very machine that the publisher's
+//! thread drives, with every fault a network and a broker can have. A station needs only
+//! [`super::Publisher`].
+//!
 //! # Position in the journal
 //! Row numbers grow by one. `scan` splits the journal: every row up to it was *taken* (queued, in
 //! flight or done), so the cursor is the last row before the first open one, at most `scan`. Live
@@ -39,7 +43,7 @@ use super::limits::{
 use super::types::{Report, Row, RowId, RowKind};
 use crate::frame::Nanos;
 use backoff::Backoff;
-pub(crate) use events::{Action, Counters, Event, Publish, Topic};
+pub use events::{Action, Counters, Event, Publish, Topic};
 use position::Position;
 use window::{Tag, Window};
 
@@ -63,7 +67,7 @@ struct Bulk {
 
 /// The protocol's state.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub struct Session {
     limits: Limits,
     link: Link,
     backoff: Backoff,
@@ -100,7 +104,7 @@ pub(crate) struct Session {
 impl Session {
     /// A session that starts behind `cursor` with the first `state` payload. `seed` spreads the
     /// reconnects of many stations.
-    pub(crate) fn new(
+    pub fn new(
         limits: Limits,
         cursor: RowId,
         state: Vec<u8>,
@@ -138,7 +142,7 @@ impl Session {
     }
 
     /// Takes one event; what is to be done about it is appended to `out`.
-    pub(crate) fn handle(&mut self, now: Nanos, event: Event, out: &mut Vec<Action>) {
+    pub fn handle(&mut self, now: Nanos, event: Event, out: &mut Vec<Action>) {
         match event {
             Event::Start => out.push(Action::Connect { after_ms: 0 }),
             Event::Connected { newest } => self.connected(now, newest),
@@ -163,37 +167,37 @@ impl Session {
     }
 
     /// True while a connection stands.
-    pub(crate) fn is_up(&self) -> bool {
+    pub fn is_up(&self) -> bool {
         matches!(self.link, Link::Up { .. })
     }
 
     /// True when everything up to `newest`, the newest verdict and the state were acknowledged.
-    pub(crate) fn is_drained(&self, newest: RowId) -> bool {
+    pub fn is_drained(&self, newest: RowId) -> bool {
         self.position.cursor() >= newest && !self.last_due && self.is_quiet()
     }
 
     /// Hands out no more rows; what is in flight may still be acknowledged.
-    pub(crate) fn stop_rows(&mut self) {
+    pub fn stop_rows(&mut self) {
         self.stopped = true;
     }
 
     /// True when nothing waits for an acknowledgement and the state is out.
-    pub(crate) fn is_quiet(&self) -> bool {
+    pub fn is_quiet(&self) -> bool {
         !self.state_due && self.window.len() == 0
     }
 
     /// Everything up to this row was delivered.
-    pub(crate) fn cursor(&self) -> RowId {
+    pub fn cursor(&self) -> RowId {
         self.position.cursor()
     }
 
     /// Publishes waiting for their acknowledgement.
-    pub(crate) fn in_flight(&self) -> usize {
+    pub fn in_flight(&self) -> usize {
         self.window.len()
     }
 
     /// Counters since the start.
-    pub(crate) fn counters(&self) -> Counters {
+    pub fn counters(&self) -> Counters {
         self.counters
     }
 
