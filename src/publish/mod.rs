@@ -18,6 +18,7 @@ mod limits;
 mod link;
 mod publisher;
 pub mod session;
+pub mod sparkplug;
 mod types;
 
 pub use limits::Limits;

@@ -1,7 +1,7 @@
 //! How long to wait before connecting again: doubling, bounded, spread by chance, without end.
 
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(in crate::publish) struct Backoff {
     ms_min: u64,
     ms_max: u64,
     failures: u32,
@@ -9,18 +9,18 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    pub(super) fn new(ms_min: u64, ms_max: u64, seed: u64) -> Self {
+    pub(in crate::publish) fn new(ms_min: u64, ms_max: u64, seed: u64) -> Self {
         Self { ms_min, ms_max, failures: 0, random: seed | 1 }
     }
 
     /// After a connection that held.
-    pub(super) fn reset(&mut self) {
+    pub(in crate::publish) fn reset(&mut self) {
         self.failures = 0;
     }
 
     /// Between half of the doubled wait and all of it, so that the stations of a plant do not
     /// come back in step.
-    pub(super) fn next_ms(&mut self) -> u64 {
+    pub(in crate::publish) fn next_ms(&mut self) -> u64 {
         let doubled = self.ms_min.saturating_mul(1 << self.failures.min(32)).min(self.ms_max);
         self.failures = self.failures.saturating_add(1);
         // xorshift64: enough to spread, and the machine stays reproducible by its seed.

@@ -42,7 +42,7 @@ use super::limits::{
 };
 use super::types::{Report, Row, RowId, RowKind};
 use crate::frame::Nanos;
-use backoff::Backoff;
+pub(super) use backoff::Backoff;
 pub use events::{Action, Counters, Event, Publish, Topic};
 use position::Position;
 use window::{Tag, Window};
