@@ -6,6 +6,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::observer::Snapshot;
 use super::tally::Latencies;
 use crate::calibrate::CalibrationId;
 use crate::frame::Nanos;
@@ -101,6 +102,23 @@ impl Board {
 
     pub(super) fn latencies(&self) -> Latencies {
         lock(&self.inner).latencies.clone()
+    }
+
+    /// The station for observers.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let inner = lock(&self.inner);
+        let station = &inner.station;
+        Snapshot {
+            epoch: self.epoch,
+            ready: station.is_ready(),
+            name: station.name(),
+            missing: station.missing(),
+            mode: station.mode(),
+            recipe: station.recipe(),
+            missed: station.missed(),
+            calibration: inner.calibration,
+            counters: station.counters(),
+        }
     }
 
     /// The payload of the state topic.

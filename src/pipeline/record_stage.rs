@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::board::Board;
 use super::encode::{self, Encoder};
-use super::observer::Observer;
+use super::observer::{Observer, Snapshot};
 use super::progress::{Progress, Stage};
 use super::stage::{Outcome, Signals, TICK};
 use super::work::{DECISIONS_MAX, Decision};
@@ -42,6 +42,8 @@ pub(super) struct RecordStage {
     pub(super) notifier: Notifier,
     pub(super) encoder: Encoder,
     pub(super) observer: Option<Box<dyn Observer>>,
+    /// What the observer was told of the station.
+    pub(super) shown: Option<Snapshot>,
     pub(super) board: Arc<Board>,
     pub(super) progress: Progress,
     pub(super) signals: Arc<Signals>,
@@ -87,6 +89,7 @@ impl RecordStage {
                     batch.len() + self.to_journal.len()
                 ));
             }
+            self.show();
             if last {
                 break;
             }
@@ -203,6 +206,16 @@ impl RecordStage {
         Ok(())
     }
 
+    /// Tells the observer how the station is, when that has changed.
+    fn show(&mut self) {
+        let Some(observer) = &mut self.observer else { return };
+        let now = Some(self.board.snapshot());
+        if self.shown != now {
+            self.shown = now;
+            now.iter().for_each(|station| observer.changed(station));
+        }
+    }
+
     /// A step that asks nothing of this stage.
     fn step(&mut self, event: Event) {
         self.board.step(self.clock.now(), event, &mut self.scratch);
@@ -237,10 +250,11 @@ impl RecordStage {
     }
 
     /// Sleeps for `ms`, or for one step when the station ends.
-    fn pause(&self, ms: u64) {
+    fn pause(&mut self, ms: u64) {
         let until = self.clock.now().plus_ms(ms);
         loop {
             self.progress.beat(Stage::Journal);
+            self.show();
             std::thread::sleep(PAUSE_STEP);
             if self.signals.drain_journal() || self.clock.now() >= until {
                 return;

@@ -90,7 +90,7 @@ pub struct Parts {
     pub journal_age_days_max: u32,
     /// Where to publish.
     pub broker: Broker,
-    /// Told of every decision.
+    /// Told of every decision and of every change of the station.
     pub observer: Option<Box<dyn Observer>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
@@ -165,6 +165,7 @@ impl Line {
             writer,
             encoder,
             observer: parts.observer,
+            shown: None,
             board: Arc::clone(&board),
             progress: progress.clone(),
             signals: Arc::clone(&signals),
@@ -229,7 +230,6 @@ fn start_publisher(
         credentials: broker.credentials,
         keep_alive_s: broker.keep_alive_s,
         topics: encode::topic_names(&topics),
-        subscriptions: Vec::new(),
         will: board.offline(),
         state: board.state(),
         heartbeat: encode::heartbeat,
