@@ -11,6 +11,7 @@ use crrd::message::{Mode, StateRecord, VerdictRecord, encode_state, encode_verdi
 use crrd::station::Need;
 
 const PLC: &str = include_str!("../docs/plc.md");
+const INTEGRATOR: &str = include_str!("../docs/integrator.md");
 const CALIBRATION: &str = include_str!("../calibration/README.md");
 
 /// First cells, without backticks, of the table that follows `heading` and begins with `title`.
@@ -114,6 +115,23 @@ fn the_state_table_has_the_keys_and_codes_of_the_payload() {
         .collect();
     assert_eq!(documented, format!("0 nothing, {}", coded.join(", ")));
     assert!(PLC.contains(documented));
+}
+
+#[test]
+fn the_table_of_sparkplug_tags_has_every_tag_with_datatype_and_unit() {
+    let section = INTEGRATOR.split("## SCADA: Sparkplug B\n").nth(1).unwrap();
+    let rows = section.lines().skip_while(|l| !l.starts_with("| tag |")).skip(2);
+    let documented: Vec<_> = rows
+        .take_while(|l| l.starts_with('|'))
+        .map(|l| {
+            let mut cells = l.trim_matches('|').split('|').map(|cell| cell.trim().replace('`', ""));
+            [(); 3].map(|()| cells.next().unwrap())
+        })
+        .collect();
+    let tags: Vec<_> = crrd::publish::sparkplug::tags()
+        .map(|(name, datatype, unit)| [name.to_owned(), datatype, unit.to_owned()])
+        .collect();
+    assert_eq!(documented, tags);
 }
 
 #[test]

@@ -16,14 +16,17 @@ use crate::config::{self, ValidConfig};
 use crate::engine::{self, Backend};
 use crate::journal;
 use crate::message::Mode;
-use crate::pipeline::{Broker, Line, Parts, Recipe, Summary, Triggers};
+use crate::pipeline::{Broker, Line, Parts, Recipe, Scada, Summary, Triggers};
 use crate::publish;
+use crate::publish::sparkplug::{self, Mirror};
 use crate::sys::clock::{Clock, RealClock};
 use crate::sys::log;
 use crate::sys::notify::Notify;
 use crate::sys::shutdown::Shutdown;
 
 const SECONDS_PER_DAY: u64 = 86_400;
+/// Beside the journal: the number of the mirror's last session.
+const BD_SEQ_FILE: &str = "sparkplug-bdseq";
 
 /// Arguments of `crrd run`.
 #[derive(Clone, Debug, clap::Args)]
@@ -43,8 +46,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let notify = Notify::from_env();
     let config = config::load(&args.config)?;
     log::init(config.log)?;
-    let line = Line::start(parts(&config)?)?;
-    match line.run(&shutdown, &notify) {
+    let mut parts = parts(&config)?;
+    let mirror = mirror(&config, &mut parts)?;
+    let ended = Line::start(parts)?.run(&shutdown, &notify);
+    // After the last part is told; SCADA is told of the end, the record needs nothing of it.
+    drop(mirror);
+    match ended {
         Ok(summary) => {
             report(&summary);
             Ok(ExitCode::SUCCESS)
@@ -103,6 +110,32 @@ fn parts(config: &ValidConfig) -> anyhow::Result<Parts> {
         observer: None,
         clock,
     })
+}
+
+/// The mirror for SCADA, when it is asked for, with its seat beside the line.
+fn mirror(config: &ValidConfig, parts: &mut Parts) -> anyhow::Result<Option<Mirror>> {
+    let Some(sparkplug) = &config.sparkplug else { return Ok(None) };
+    let spec = parts.engine.spec();
+    let settings = sparkplug::Settings {
+        host: sparkplug.broker.host.clone(),
+        port: sparkplug.broker.port,
+        client_id: sparkplug.broker.client_id.clone(),
+        credentials: assets::credentials(&sparkplug.broker).context("[sparkplug]")?,
+        keep_alive_s: sparkplug.broker.keep_alive_s,
+        names: sparkplug::Names {
+            group: sparkplug.group.clone(),
+            edge: sparkplug.edge.clone(),
+            device: sparkplug.device.clone(),
+            primary_host: sparkplug.primary_host.clone(),
+        },
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        engine_sha256: spec.sha256.clone(),
+        classes: spec.classes.clone(),
+        bd_seq_file: config.state_dir.join(BD_SEQ_FILE),
+    };
+    let (mirror, feed) = Mirror::start(settings, Arc::clone(&parts.clock))?;
+    parts.observer = Some(Box::new(Scada::new(feed, Arc::clone(&parts.clock))));
+    Ok(Some(mirror))
 }
 
 fn triggers(config: &ValidConfig) -> Triggers {

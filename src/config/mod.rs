@@ -13,6 +13,7 @@ mod camera;
 mod paths;
 mod problem;
 mod reader;
+mod sparkplug;
 mod types;
 mod validate;
 
@@ -21,7 +22,7 @@ use std::path::Path;
 pub use problem::{ConfigError, ConfigErrorKind, Problem};
 pub use types::{
     CalibrationSource, Camera, EngineSource, FileFormat, Journal, Limits, Mode, Mqtt, Recipe,
-    RecipeChoice, SyncMode, Trigger, TriggerMode, ValidConfig,
+    RecipeChoice, Sparkplug, SyncMode, Trigger, TriggerMode, ValidConfig,
 };
 
 use crate::sys::fs;

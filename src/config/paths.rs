@@ -32,6 +32,11 @@ pub(super) fn problems(config: &ValidConfig, lines: &Lines) -> Vec<Problem> {
     if let Some(path) = &config.mqtt.password_file {
         check("mqtt.password_file", path, Wanted::File, "write the password into it");
     }
+    let mirror = config.sparkplug.as_ref().map(|sparkplug| &sparkplug.broker);
+    let own = mirror.filter(|broker| broker.password_file != config.mqtt.password_file);
+    if let Some(path) = own.and_then(|broker| broker.password_file.as_ref()) {
+        check("sparkplug.password_file", path, Wanted::File, "write the password into it");
+    }
     problems
 }
 

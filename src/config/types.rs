@@ -22,6 +22,8 @@ pub struct ValidConfig {
     pub calibration: CalibrationSource,
     /// `[mqtt]`.
     pub mqtt: Mqtt,
+    /// `[sparkplug]`: the mirror for SCADA; none without the table.
+    pub sparkplug: Option<Sparkplug>,
     /// `[[recipe]]`, at least one; ids are unique.
     pub recipes: Vec<Recipe>,
     /// `[camera]`.
@@ -76,6 +78,22 @@ pub struct Mqtt {
     pub live_in_flight_max: u16,
     /// Late (`hist`) messages sent and not yet acknowledged. Default 32.
     pub hist_in_flight_max: u16,
+}
+
+/// What SCADA sees of the station, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sparkplug {
+    /// Group of edge nodes. Required.
+    pub group: String,
+    /// The station as an edge node. Default the station's name.
+    pub edge: String,
+    /// The camera's place as a device. Default `camera`.
+    pub device: String,
+    /// The host application to wait for. Default none.
+    pub primary_host: Option<String>,
+    /// `host`, `port`, `username`, `password_file`. Default all of `[mqtt]`; the client id is
+    /// always that of `[mqtt]` with `-sparkplug` behind it.
+    pub broker: Mqtt,
 }
 
 /// What the PLC's recipe number means.

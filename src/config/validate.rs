@@ -8,7 +8,8 @@ use toml::de::DeTable;
 
 use super::camera::camera;
 use super::problem::ConfigError;
-use super::reader::{Findings, Report, Section};
+use super::reader::{Findings, Found, Report, Section};
+use super::sparkplug::sparkplug;
 use super::types::{
     CalibrationSource, EngineSource, Journal, Limits, Mqtt, Recipe, SyncMode, Trigger, TriggerMode,
     ValidConfig,
@@ -66,6 +67,8 @@ fn root(top: Section<'_>, file: &Path) -> Option<ValidConfig> {
     let engine = engine(&top);
     let calibration = calibration(&top, engine.as_ref());
     let mqtt = mqtt(top.section("mqtt"), station.as_ref());
+    let mirrored = top.has("sparkplug");
+    let sparkplug = sparkplug(top.section("sparkplug"), mirrored, station.as_ref(), &mqtt);
     let recipes = recipes(&top);
     let camera = camera(top.section("camera"), &recipes);
     let limits = limits(top.section("limits"));
@@ -80,6 +83,7 @@ fn root(top: Section<'_>, file: &Path) -> Option<ValidConfig> {
         engine: engine?,
         calibration: calibration?,
         mqtt,
+        sparkplug,
         recipes,
         camera: camera?,
         limits,
@@ -137,10 +141,7 @@ fn calibration(top: &Section<'_>, engine: Option<&EngineSource>) -> Option<Calib
 
 fn mqtt(section: Section<'_>, station: Option<&StationId>) -> Mqtt {
     let host = section.text("host", "\"127.0.0.1\"").map_or("127.0.0.1", |found| {
-        if found.value.is_empty() || found.value.contains(['/', ' ']) || has_port(found.value) {
-            let remedy = "use a bare name or address; the port is a field of its own";
-            found.refuse("not a host", remedy);
-        }
+        check_host(&found);
         found.value
     });
     let port = section.integer("port", 1..=65535, 1883);
@@ -164,6 +165,13 @@ fn mqtt(section: Section<'_>, station: Option<&StationId>) -> Mqtt {
     };
     section.finish();
     mqtt
+}
+
+pub(super) fn check_host(found: &Found<'_, &str>) {
+    let host = found.value;
+    if host.is_empty() || host.contains(['/', ' ']) || has_port(host) {
+        found.refuse("not a host", "use a bare name or address; the port is a field of its own");
+    }
 }
 
 /// `name:1883`, which is not an IPv6 address (those have two colons at least).

@@ -10,6 +10,7 @@ mod journal_cost;
 mod outage;
 mod refused;
 mod signs;
+mod sparkplug;
 mod station;
 #[path = "../support/mod.rs"]
 mod support;
