@@ -8,6 +8,7 @@ mod happy;
 mod inspect;
 mod journal_cost;
 mod outage;
+mod plc;
 mod refused;
 mod signs;
 mod sparkplug;
