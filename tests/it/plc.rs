@@ -1,9 +1,9 @@
 //! The shipped Python module reads what the real station publishes, and its masks are what
 //! `crrd inspect` marks.
 
-use std::io::Write;
+use std::fs::File;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crrd::message::{DecodedMask, WireVerdict, decode_mask, decode_verdict};
 use serde_json::Value;
@@ -12,30 +12,24 @@ use crate::broker::{Broker, Received, Subscriber, wait_for};
 use crate::station::{Bench, verdicts};
 
 /// Feeds messages to `crrd_plc.py` as `mosquitto_sub -F '%t %x'` would; `None` without Python.
-fn decoded(messages: &[Received]) -> Option<Vec<Value>> {
-    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("plc/python/crrd_plc.py");
-    let child = Command::new("python3")
-        .arg("-B")
-        .arg(module)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn();
-    let Ok(mut child) = child else {
-        println!("skipped: python3 is not installed");
-        return None;
-    };
+fn decoded(bench: &Bench, messages: &[Received]) -> Option<Vec<Value>> {
     let mut lines = String::new();
     for message in messages {
         let hex: String = message.payload.iter().map(|b| format!("{b:02x}")).collect();
         lines += &format!("{} {hex}\n", message.topic);
     }
-    let mut input = child.stdin.take().unwrap();
-    // From a thread: both pipes are smaller than what goes through them.
-    let feeder = std::thread::spawn(move || input.write_all(lines.as_bytes()).unwrap());
-    let output = child.wait_with_output().unwrap();
-    feeder.join().unwrap();
+    let file = bench.path("messages");
+    std::fs::write(&file, lines).unwrap();
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("plc/python/crrd_plc.py");
+    let ran =
+        Command::new("python3").arg("-B").arg(module).stdin(File::open(file).unwrap()).output();
+    let Ok(output) = ran else {
+        println!("skipped: python3 is not installed");
+        return None;
+    };
     let text = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(0), "{text}");
+    let problems = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{text}{problems}");
     Some(text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
 }
 
@@ -122,7 +116,7 @@ fn the_python_module_reads_all_that_the_station_publishes() {
     let kinds = ["verdict", "hist", "last", "state", "hb", "mask"];
     let messages: Vec<_> =
         kinds.iter().flat_map(|kind| watcher.on(&format!("crr/s1/{kind}"))).collect();
-    let Some(said) = decoded(&messages) else { return };
+    let Some(said) = decoded(&bench, &messages) else { return };
     assert_eq!(said.len(), messages.len());
     let (mut parts, mut masks) = (0, 0);
     for (said, message) in said.iter().zip(&messages) {

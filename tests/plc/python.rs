@@ -1,8 +1,9 @@
-//! The Python module, run by the Python of this machine: its own tests, and masks at random.
+//! The Python module, run by the Python of this machine: its own tests, and masks at random. And
+//! an independent reading of the Structured Text by blark, a parser for TwinCAT.
 
-use std::io::Write;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crrd::message::decode_mask;
 
@@ -41,21 +42,14 @@ fn masks_of_every_shape_and_density_are_decoded_pixel_by_pixel() {
         lines += &format!("crr/s1/mask {hex}\n");
     }
     let module = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("plc/python/crrd_plc.py");
-    let python = Command::new("python3")
-        .arg("-B")
-        .arg(module)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn();
-    let Ok(mut python) = python else {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("messages");
+    std::fs::write(&file, lines).unwrap();
+    let input = File::open(file).unwrap();
+    let Ok(output) = Command::new("python3").arg("-B").arg(module).stdin(input).output() else {
         println!("skipped: python3 is not installed");
         return;
     };
-    let mut input = python.stdin.take().unwrap();
-    // From a thread: both pipes are smaller than what goes through them.
-    let feeder = std::thread::spawn(move || input.write_all(lines.as_bytes()).unwrap());
-    let output = python.wait_with_output().unwrap();
-    feeder.join().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(text.lines().count(), messages.len());
     let mut coarser = 0;
@@ -71,4 +65,33 @@ fn masks_of_every_shape_and_density_are_decoded_pixel_by_pixel() {
         coarser += u32::from(said["map_size"][0] != width);
     }
     assert!(coarser > 0, "none was too large");
+}
+
+/// `.ci/run` puts blark here.
+const BLARK_PYTHON: &str = "target/plc-venv/bin/python3";
+
+/// What blark says of a source; `None` where it is not installed.
+fn blark_refuses(source: &str) -> Option<bool> {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(BLARK_PYTHON);
+    if !python.is_file() {
+        println!("skipped: blark is not installed in target/plc-venv");
+        return None;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("source.st");
+    std::fs::write(&file, source).unwrap();
+    let script = "import blark, sys\nparsed = blark.parse_source_code(open(sys.argv[1]).read())\n\
+                  sys.exit(3 if parsed.exception else 0)";
+    let status = Command::new(python).arg("-c").arg(script).arg(file).status().unwrap();
+    assert!(matches!(status.code(), Some(0 | 3)), "{status}");
+    Some(status.code() == Some(3))
+}
+
+#[test]
+fn a_parser_for_twincat_reads_the_structured_text() {
+    let source = include_str!("../../plc/codesys/crrd.st");
+    let Some(refused) = blark_refuses(source) else { return };
+    assert!(!refused, "blark does not read codesys/crrd.st");
+    let broken = "FUNCTION Broken : BOOL\nBroken := (TRUE;\nEND_FUNCTION\n";
+    assert_eq!(blark_refuses(broken), Some(true));
 }
