@@ -3,6 +3,7 @@
 //! Payloads are for small parsers: flat minified ASCII JSON, fixed key order, integers only
 //! (scores x 10 000, latency in 0.1 ms). `docs/plc.md` is the reader's side of this module.
 
+mod binary;
 mod command;
 mod detail;
 mod event;
@@ -12,6 +13,7 @@ mod state;
 mod topics;
 mod verdict;
 
+pub use binary::{BINARY_BYTES, BinaryError, ByteOrder, decode_binary, encode_binary};
 pub use command::{
     Armament, COMMAND_BYTES_MAX, Command, Mode, Refusal, Reply, ReplyCode, Request, decode_command,
     decode_receipt, encode_reply,

@@ -107,7 +107,7 @@ impl From<&VerdictRecord> for WireVerdict {
 }
 
 impl WireVerdict {
-    fn of(record: &VerdictRecord, part: String) -> Self {
+    pub(super) fn of(record: &VerdictRecord, part: String) -> Self {
         let verdict = &record.verdict;
         Self {
             v: PAYLOAD_VERSION,

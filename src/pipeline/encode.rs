@@ -80,6 +80,9 @@ pub(super) fn report(epoch: u32, report: &Report) -> Vec<u8> {
             let text = "the broker cuts us off after connecting: is our client id in use twice?";
             ("takeover", u64::from(*times), text.to_owned())
         }
+        Report::SubscriptionRefused { topic } => {
+            ("subscription_refused", 1, format!("the broker does not let us listen on {topic}"))
+        }
     };
     encode_event(&Event { epoch, kind, range: None, count, text: &text }).into_bytes()
 }

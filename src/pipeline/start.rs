@@ -230,6 +230,7 @@ fn start_publisher(
         credentials: broker.credentials,
         keep_alive_s: broker.keep_alive_s,
         topics: encode::topic_names(&topics),
+        subscriptions: Vec::new(),
         will: board.offline(),
         state: board.state(),
         heartbeat: encode::heartbeat,

@@ -87,6 +87,8 @@ struct Shell {
     outbox_failed: bool,
     /// The broker has the DISCONNECT packet.
     closed: bool,
+    /// Topics that were refused at the last connection: told when they change.
+    refused: Vec<String>,
 }
 
 impl Shell {
@@ -111,6 +113,7 @@ impl Shell {
             shared: inbox.shared.clone(),
             outbox_failed: false,
             closed: false,
+            refused: Vec::new(),
         }
     }
 
@@ -148,12 +151,28 @@ impl Shell {
             }
             LinkEvent::Sent(id) => self.handle(Event::Sent(id)),
             LinkEvent::Acked(id) => self.handle(Event::Acked(id)),
+            LinkEvent::Subscribed { refused } => self.subscribed(refused),
+            // No consumer yet.
+            LinkEvent::Message(message) => {
+                tracing::debug!(topic = message.topic, "a message nobody waits for was dropped");
+            }
+            LinkEvent::MessageTooLarge { topic, bytes } => {
+                tracing::warn!(topic, bytes, "a message too large to be a command was dropped");
+            }
             LinkEvent::Closed => self.closed = true,
             LinkEvent::Lost(cause) => {
                 self.lost(cause);
                 self.handle_queued();
             }
         }
+    }
+
+    /// A refusal is told, and delivery goes on: verdicts need no subscription.
+    fn subscribed(&mut self, refused: Vec<String>) {
+        for topic in refused.iter().filter(|topic| !self.refused.contains(topic)) {
+            self.report(Report::SubscriptionRefused { topic: topic.clone() });
+        }
+        self.refused = refused;
     }
 
     fn lost(&mut self, cause: String) {
@@ -253,7 +272,7 @@ impl Shell {
         }
     }
 
-    fn report(&mut self, report: Report) {
+    fn report(&self, report: Report) {
         match &report {
             Report::Undeliverable { row, mask, bytes, bytes_max } => tracing::error!(
                 row,
@@ -266,6 +285,10 @@ impl Shell {
                 times, client_id = %self.settings.client_id,
                 "the broker cuts us off right after connecting: does another client use this \
                  client id?"),
+            Report::SubscriptionRefused { topic } => tracing::error!(
+                topic,
+                "the broker does not let us listen: allow this topic in its access list"
+            ),
         }
         if self.reports.try_send(report).is_err() {
             tracing::warn!("nobody takes the publisher's reports; this one is only logged");

@@ -206,6 +206,10 @@ fn check(settings: &Settings) -> Result<(), PublishError> {
             "window at most 1000, bulk_window at least 1 and smaller than window",
         );
     }
+    let filter = |topic: &String| topic.is_empty() || topic.contains(['#', '+']);
+    if settings.subscriptions.iter().any(filter) {
+        return fail("a subscription is empty or has a wildcard", "name one topic each");
+    }
     let largest = settings.will.len().max(settings.state.len());
     if largest > limits.payload_bytes_max {
         return fail("the state is larger than the payload limit", "raise payload_bytes_max");

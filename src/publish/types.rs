@@ -105,6 +105,8 @@ pub struct Settings {
     pub keep_alive_s: u16,
     /// Topic names.
     pub topics: TopicNames,
+    /// Topics to listen on after every connect, QoS 1, without wildcards.
+    pub subscriptions: Vec<String>,
     /// Retained `state` payload that the broker publishes when the connection breaks.
     pub will: Vec<u8>,
     /// First `state` payload; later ones by [`super::Publisher::set_state`].
@@ -134,6 +136,11 @@ pub enum Report {
     TakeoverSuspected {
         /// Short connections in a row.
         times: u32,
+    },
+    /// The broker does not let us listen on a topic: what is sent there is not heard.
+    SubscriptionRefused {
+        /// The topic.
+        topic: String,
     },
 }
 

@@ -61,6 +61,7 @@ fn settings(port: u16) -> Settings {
             mask: name("mask"),
             event: name("event"),
         },
+        subscriptions: Vec::new(),
         will: b"gone".to_vec(),
         state: b"ready".to_vec(),
         heartbeat: |count| count.to_string().into_bytes(),
