@@ -3,7 +3,7 @@
 use crrd::message::{ByteOrder, WireVerdict, decode_binary, decode_verdict};
 
 use crate::golden::{folder, verdicts};
-use crate::machine::Machine;
+use crate::machine::{Instance, Machine};
 use crate::on_each_platform;
 use crate::value::{Value, fit, whole};
 
@@ -17,11 +17,16 @@ pub(crate) fn bytes(payload: &[u8], room: usize, filler: u8) -> Value {
 }
 
 /// Calls a new instance of `block` with a message.
-fn given(machine: &mut Machine, block: &str, payload: &[u8]) -> crate::machine::Instance {
+fn given(machine: &mut Machine, block: &str, payload: &[u8]) -> Instance {
+    given_with(machine, block, payload, &[LEFTOVER; ROOM])
+}
+
+/// The same, with what the PLC's buffer holds behind the message.
+fn given_with(machine: &mut Machine, block: &str, payload: &[u8], behind: &[u8]) -> Instance {
     let mut reader = machine.instance(block);
     let length = Value::Literal(payload.len() as i64);
-    let inputs = [("payload", bytes(payload, ROOM, LEFTOVER)), ("length", length)];
-    machine.call(&mut reader, &inputs);
+    let buffer = bytes(&[payload, behind].concat(), ROOM, LEFTOVER);
+    machine.call(&mut reader, &[("payload", buffer), ("length", length)]);
     reader
 }
 
@@ -92,6 +97,12 @@ fn state(machine: &mut Machine, payload: &[u8]) -> (bool, bool, i64) {
 pub(crate) fn refusals(machine: &mut Machine) {
     let text = golden("pass.json");
     (0..text.len()).for_each(|n| assert_eq!(read(machine, "Crrd_ReadText", &text[..n]), None));
+    // A message cut short whose end is still there from an equal one before it.
+    let leftover = |n: usize| [&text[..], &[LEFTOVER; ROOM][text.len()..]].concat()[n..].to_vec();
+    for n in 0..text.len() {
+        let reader = given_with(machine, "Crrd_ReadText", &text[..n], &leftover(n));
+        assert!(!reader.get("valid").bool(), "{n} bytes");
+    }
     let text = String::from_utf8(text).unwrap();
     for (from, to) in [
         ("{\"v\":1", "{\"v\":2"),

@@ -141,6 +141,7 @@ pub(crate) fn all(machine: &mut Machine) {
     answers_to_something_else(machine);
     station_in_trouble(machine);
     trouble_after_a_pass(machine);
+    reconnection(machine);
     repetitions(machine);
 }
 
@@ -178,7 +179,15 @@ fn no_answer_in_time(machine: &mut Machine) {
     plc.cycle(Some(GOOD));
     plc.wait(100);
     assert_eq!((plc.cause(), plc.ignored(), plc.passed), (4, 1, false));
-    // Nor does one that comes in the very cycle of the timeout.
+    // A part that follows without a gap has the whole time again.
+    let mut plc = Plc::with_part(machine);
+    plc.wait(400);
+    plc.part = Some((2, "P2"));
+    plc.wait(400);
+    assert_eq!((plc.decided(), plc.cause()), (false, 1));
+    plc.cycle(Some(Answer { trigger: 2, part: "P2", ..GOOD }));
+    assert!(plc.pass());
+    // A verdict in the very cycle of the timeout is late.
     let mut plc = Plc::with_part(machine);
     plc.wait(490);
     plc.cycle(Some(GOOD));
@@ -273,6 +282,19 @@ fn station_in_trouble(machine: &mut Machine) {
     assert!(plc.pass());
 }
 
+/// After a lost connection the station must be heard anew.
+fn reconnection(machine: &mut Machine) {
+    let mut plc = Plc::idle(machine);
+    plc.last_beat_ms = None;
+    plc.connected = false;
+    plc.cycle(None);
+    plc.connected = true;
+    plc.part = Some((1, "P1"));
+    plc.cycle(None);
+    plc.cycle(Some(GOOD));
+    assert_eq!((plc.cause(), plc.passed), (5, false));
+}
+
 fn trouble_after_a_pass(machine: &mut Machine) {
     for (trouble, cause) in TROUBLES {
         let mut plc = Plc::with_part(machine);
@@ -314,5 +336,6 @@ fn a_station_in_trouble_rejects_every_part() {
     on_each_platform(|machine| {
         station_in_trouble(machine);
         trouble_after_a_pass(machine);
+        reconnection(machine);
     });
 }
