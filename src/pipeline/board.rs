@@ -78,9 +78,9 @@ impl Board {
         lock(&self.inner).calibration
     }
 
-    /// When the station wants its next [`Event::Tick`] at the latest.
-    pub(super) fn next_due(&self) -> Option<Nanos> {
-        lock(&self.inner).station.next_due()
+    /// How long the station may be left without an [`Event::Tick`] from `now` on.
+    pub(super) fn wait_max(&self, now: Nanos) -> Nanos {
+        lock(&self.inner).station.wait_max(now)
     }
 
     pub(super) fn calibration_replaced(&self, id: CalibrationId) {

@@ -50,8 +50,6 @@ pub(super) struct RecordStage {
     pub(super) clock: Arc<dyn Clock>,
     /// What an answer without a result is made from.
     pub(super) blank: Decision,
-    /// From trigger to answer in milliseconds.
-    pub(super) latency_ms_max: u64,
     /// Scratch of one step.
     pub(super) scratch: Step,
     /// Missed triggers to be told with the next commit.
@@ -104,12 +102,9 @@ impl RecordStage {
         }
     }
 
-    /// Until the next deadline. A part that is accepted meanwhile is not due before the shortest
-    /// time a part has.
+    /// Until the next deadline, or the next look at the signals.
     fn wait_max(&self) -> Duration {
-        let now = self.clock.now();
-        let next = self.board.next_due().map_or(TICK, |due| Duration::from_nanos(due.since(now).0));
-        next.min(TICK).min(Duration::from_millis(self.latency_ms_max) / 2)
+        Duration::from_nanos(self.board.wait_max(self.clock.now()).0).min(TICK)
     }
 
     /// The inspection of a part ended: its result is the answer, or comes after it.

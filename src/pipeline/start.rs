@@ -171,7 +171,6 @@ impl Line {
             signals: Arc::clone(&signals),
             clock: Arc::clone(&parts.clock),
             blank,
-            latency_ms_max: parts.latency_ms_max,
             scratch: Step::new(),
             missed: 0,
         };

@@ -171,6 +171,19 @@ impl Station {
         self.parts.next_due()
     }
 
+    /// How long the one who ticks may wait from `now` on without looking at the station: until
+    /// the next answer is due, and no longer than half the shortest time that a part has, because
+    /// one may be accepted meanwhile.
+    pub fn wait_max(&self, now: Nanos) -> Nanos {
+        let Settings { latency_ms_max, arm_wait_ms_max, .. } = self.settings;
+        let shortest_ms = match self.mode {
+            Mode::Single => latency_ms_max.min(arm_wait_ms_max),
+            Mode::Continuous | Mode::Stopped => latency_ms_max,
+        };
+        let half = Nanos(Nanos(0).plus_ms(shortest_ms).0 / 2);
+        self.next_due().map_or(half, |due| due.since(now).min(half))
+    }
+
     /// State name of OPC 40100-1.
     pub fn name(&self) -> &'static str {
         match self.missing() {

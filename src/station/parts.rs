@@ -66,10 +66,11 @@ impl Parts {
     }
 
     /// The armed part that a picture taken at `exposed` shows. A picture older than the arming
-    /// shows another part.
+    /// shows another part, and so does one that comes when the part's waiting time is over, even
+    /// if nobody has answered the part yet: otherwise one lost picture would shift all that follow.
     pub(super) fn matched(&mut self, exposed: Nanos) -> Option<Ticket> {
-        let first = self.armed.front()?;
-        if exposed < first.arrived { None } else { self.armed.pop_front() }
+        let first = self.armed.iter().position(|armed| exposed < armed.deadline)?;
+        if exposed < self.armed[first].arrived { None } else { self.armed.remove(first) }
     }
 
     /// The part's picture came (or is known not to come): it is answered by `due` at the latest.

@@ -150,6 +150,19 @@ fn the_forced_answer_leaves_time_for_its_way() {
 }
 
 #[test]
+fn the_one_who_ticks_never_sleeps_through_a_part_accepted_meanwhile() {
+    let mut bench = Bench::new(Mode::Single);
+    bench.station.settings.arm_wait_ms_max = 30;
+    assert_eq!(bench.station.wait_max(bench.now), ms(15), "arming is the shorter promise");
+    bench.command(arm("A"));
+    bench.now = bench.now.plus_ms(20);
+    assert_eq!(bench.station.wait_max(bench.now), ms(10), "A is due");
+    bench.station.settings.arm_wait_ms_max = 10 * LATENCY_MS;
+    bench.wait(10);
+    assert_eq!(bench.station.wait_max(bench.now), ms(LATENCY_MS / 2));
+}
+
+#[test]
 fn armed_parts_and_pictures_meet_in_order() {
     let mut bench = Bench::new(Mode::Single);
     assert_eq!(bench.station.name(), "Ready");
@@ -187,6 +200,20 @@ fn an_armed_part_without_a_picture_is_answered_when_its_wait_is_over() {
     let [Action::Answer(ticket, Reason::FrameLost)] = out[..] else { panic!("{out:?}") };
     assert_eq!(ticket.part.as_str(), "A");
     assert!(matches!(bench.captured(None), Action::Skip(_, Reason::Unmatched)));
+}
+
+#[test]
+fn a_picture_after_the_wait_is_over_shows_the_next_part_even_before_the_tick() {
+    let mut bench = Bench::new(Mode::Single);
+    bench.command(arm("A"));
+    // The one who ticks is busy with a slow disk.
+    bench.now = bench.now.plus_ms(ARM_WAIT_MS);
+    bench.command(arm("B"));
+    let Action::Inspect(ticket) = bench.captured(None) else { panic!() };
+    assert_eq!(ticket.part.as_str(), "B", "the picture of A was lost; this one is not it");
+    let out = bench.wait(0);
+    let [Action::Answer(ticket, Reason::FrameLost)] = out[..] else { panic!("{out:?}") };
+    assert_eq!(ticket.part.as_str(), "A");
 }
 
 #[test]
