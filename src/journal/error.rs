@@ -69,6 +69,11 @@ const IO: &str = "check the storage device and its log";
 /// Sorts an SQLite error by what the caller can do about it.
 pub(super) fn classify(error: &rusqlite::Error) -> (JournalErrorKind, &'static str) {
     use rusqlite::ErrorCode as C;
+    use rusqlite::ffi::SQLITE_IOERR_SHORT_READ;
+    // A file that ends before its pages do was cut short; the device is not to blame.
+    if error.sqlite_error().is_some_and(|e| e.extended_code == SQLITE_IOERR_SHORT_READ) {
+        return (JournalErrorKind::Damaged, DAMAGED);
+    }
     match error.sqlite_error_code() {
         Some(C::DiskFull) => (JournalErrorKind::DiskFull, FULL),
         Some(C::ReadOnly | C::CannotOpen | C::PermissionDenied) => {

@@ -238,6 +238,32 @@ fn a_damaged_database_is_moved_aside_and_the_epoch_goes_on() {
 }
 
 #[test]
+fn a_database_cut_short_anywhere_opens_and_says_what_it_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, reader, opened) = Journal::open(dir.path(), &options()).unwrap();
+    let batch: Vec<_> = (1..=300).map(|seq| entry(opened.epoch, seq, Some(400))).collect();
+    writer.append(&batch).unwrap();
+    drop(reader);
+    writer.close().unwrap();
+    let whole = fs::read(dir.path().join("journal.db")).unwrap();
+    let mut fresh = 0;
+    for cut in (0..whole.len()).step_by(2_500) {
+        let copy = dir.path().join(format!("cut-{cut}"));
+        fs::create_dir(&copy).unwrap();
+        fs::copy(dir.path().join("epoch"), copy.join("epoch")).unwrap();
+        fs::write(copy.join("journal.db"), &whole[..cut]).unwrap();
+        let (mut writer, mut reader, found) = Journal::open(&copy, &options()).unwrap();
+        assert_eq!(found.epoch, opened.epoch + 1, "cut at {cut}");
+        let rows = all(&mut reader, 0);
+        let told = rows.iter().any(|row| row.kind == RowKind::Event);
+        assert_eq!(told, found.restarted.is_some(), "cut at {cut}");
+        fresh += u32::from(told);
+        writer.append(&[entry(found.epoch, 1, None)]).unwrap();
+    }
+    assert!(fresh > 20, "{fresh}");
+}
+
+#[test]
 fn undelivered_rows_of_a_damaged_database_are_carried_over() {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, mut reader, opened) = Journal::open(dir.path(), &options()).unwrap();

@@ -62,6 +62,68 @@ fn no_half_precision_score_passes_unless_finite_and_not_above_the_limit() {
     assert!(passed > 100_000);
 }
 
+/// Every score of half precision, held against its own neighbourhood, with each proof missing in
+/// turn and each kind of map that is no map: exhaustive, so that no pattern is left to luck.
+#[test]
+fn no_score_passes_without_the_whole_proof_whatever_is_missing() {
+    let mut whole = map(2, 2, &[0.25; 4], 0.0);
+    let mut broken = [
+        map(2, 2, &[0.25; 3], 0.0),
+        map(2, 2, &[0.25; 5], 0.0),
+        map(2, 2, &[], 0.0),
+        map(4, 1, &[0.25; 4], 0.0),
+        map(2, 2, &[0.25, f32::NAN, 0.25, 0.25], 0.0),
+        map(2, 2, &[0.25, 0.25, 0.25, f32::INFINITY], 0.0),
+        map(2, 2, &[f32::NEG_INFINITY, 0.25, 0.25, 0.25], 0.0),
+    ];
+    let (mut judge, mut mask) = (Judge::new(2, 2), Mask::default());
+    let (mut passed, mut asked) = (0u32, 0u32);
+    let mut limit = class(0.0, 0.5);
+    for bits in 0..=u16::MAX {
+        let score = f16::from_bits(bits).to_f32();
+        whole.score = score;
+        for t in [score, score.next_up(), score.next_down(), -score, f32::NAN, f32::INFINITY] {
+            limit.image_threshold = t;
+            for (calibration_valid, in_time) in
+                [(true, true), (true, false), (false, true), (false, false)]
+            {
+                let limit = Some(&limit);
+                let question = Question { map: &whole, limit, calibration_valid, in_time };
+                let pass = judge.judge(&question, &mut mask).outcome() == Outcome::Pass;
+                let proved = score.is_finite() && t.is_finite() && score <= t;
+                assert_eq!(pass, proved && calibration_valid && in_time, "{bits:#06x} against {t}");
+                (passed, asked) = (passed + u32::from(pass), asked + 1);
+            }
+        }
+        // The most tempting case: the score alone would pass.
+        limit.image_threshold = f32::MAX;
+        for map in &mut broken {
+            map.score = score;
+            let verdict = judge.judge(&ask(map, &limit), &mut mask);
+            assert_ne!(verdict.outcome(), Outcome::Pass, "{bits:#06x} with {:?}", map.values);
+        }
+        let question = Question { limit: None, ..ask(&whole, &limit) };
+        assert_ne!(judge.judge(&question, &mut mask).outcome(), Outcome::Pass);
+    }
+    // Both answers were seen, and often.
+    assert!(passed > 120_000 && asked - passed > 1_000_000, "{passed} of {asked}");
+}
+
+#[test]
+fn every_half_precision_value_in_the_map_is_looked_at() {
+    let limit = class(f32::MAX, f32::MAX);
+    let (mut judge, mut mask) = (Judge::new(3, 1), Mask::default());
+    let mut whole = map(3, 1, &[0.25; 3], 0.1);
+    for bits in 0..=u16::MAX {
+        for at in 0..3 {
+            whole.values[at] = f16::from_bits(bits).to_f32();
+            let pass = judge.judge(&ask(&whole, &limit), &mut mask).outcome() == Outcome::Pass;
+            assert_eq!(pass, whole.values[at].is_finite(), "{bits:#06x} at {at}");
+            whole.values[at] = 0.25;
+        }
+    }
+}
+
 #[test]
 fn each_missing_proof_has_its_reason_and_the_first_in_order_wins() {
     let good = map(2, 1, &[0.1, 0.2], 0.1);

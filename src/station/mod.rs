@@ -176,9 +176,10 @@ impl Station {
     /// one may be accepted meanwhile.
     pub fn wait_max(&self, now: Nanos) -> Nanos {
         let Settings { latency_ms_max, arm_wait_ms_max, .. } = self.settings;
-        let shortest_ms = match self.mode {
-            Mode::Single => latency_ms_max.min(arm_wait_ms_max),
-            Mode::Continuous | Mode::Stopped => latency_ms_max,
+        // In every mode: the next command may be another mode, and the one after it arms a part.
+        let shortest_ms = match arm_wait_ms_max {
+            0 => latency_ms_max,
+            wait_ms => latency_ms_max.min(wait_ms),
         };
         let half = Nanos(Nanos(0).plus_ms(shortest_ms).0 / 2);
         self.next_due().map_or(half, |due| due.since(now).min(half))

@@ -8,7 +8,7 @@ use crate::message::Mode;
 pub struct Settings {
     /// From trigger to answer in milliseconds.
     pub latency_ms_max: u64,
-    /// From arming to picture in milliseconds.
+    /// From arming to picture in milliseconds; 0 = parts are not armed here.
     pub arm_wait_ms_max: u64,
     /// Mode after the start.
     pub mode: Mode,

@@ -471,3 +471,89 @@ proptest! {
         prop_assert_eq!(numbers, (1..=bench.station.seq()).collect::<Vec<u32>>());
     }
 }
+
+/// One random step of a line whose clockwork is not in order: nobody ticks for long.
+#[derive(Clone, Debug)]
+enum Disorder {
+    Arm,
+    ArmAgain,
+    Picture { taken_ms_ago: u64 },
+    Refused,
+    Wait(u64),
+    Tick,
+}
+
+fn disorder() -> impl Strategy<Value = Vec<Disorder>> {
+    let one = prop_oneof![
+        6 => Just(Disorder::Arm),
+        2 => Just(Disorder::ArmAgain),
+        6 => (0u64..60).prop_map(|taken_ms_ago| Disorder::Picture { taken_ms_ago }),
+        1 => Just(Disorder::Refused),
+        6 => (0u64..ARM_WAIT_MS).prop_map(Disorder::Wait),
+        2 => Just(Disorder::Tick),
+    ];
+    prop::collection::vec(one, 0..150)
+}
+
+proptest! {
+    /// A picture shows a part that was armed before it was taken and still waited then, the
+    /// oldest such; each command is answered once; a repeated one opens no second part.
+    #[test]
+    fn a_picture_is_matched_to_the_oldest_part_that_waited_when_it_was_taken(
+        steps in disorder(),
+    ) {
+        let mut bench = Bench::new(Mode::Single);
+        let mut armed: BTreeMap<u32, (Nanos, Nanos)> = BTreeMap::new();
+        let mut last_id = 0;
+        for step in steps {
+            prop_assert!(bench.station.wait_max(bench.now) <= ms(LATENCY_MS / 2));
+            match step {
+                Disorder::Arm => {
+                    last_id = bench.ids + 1;
+                    let (reply, _) = bench.command(arm("A"));
+                    if reply.seq > 0 {
+                        let until = bench.now.plus_ms(ARM_WAIT_MS);
+                        prop_assert!(armed.insert(reply.seq, (bench.now, until)).is_none());
+                    }
+                }
+                Disorder::ArmAgain => {
+                    let before = bench.station.seq();
+                    let (reply, _) = bench.repeat(last_id, arm("A"));
+                    let opened = bench.station.seq() > before;
+                    prop_assert!(!opened || reply.seq == before + 1);
+                    if opened {
+                        armed.insert(reply.seq, (bench.now, bench.now.plus_ms(ARM_WAIT_MS)));
+                    }
+                }
+                Disorder::Picture { taken_ms_ago } => {
+                    let now = bench.now;
+                    let exposed = Nanos(now.0 - ms(taken_ms_ago).0);
+                    let waited = |(from, until): &(Nanos, Nanos)| (*from..*until).contains(&exposed);
+                    let first = armed.iter().find(|(_, times)| exposed < times.1);
+                    let expected = first.filter(|(_, times)| waited(times)).map(|(seq, _)| *seq);
+                    bench.now = exposed;
+                    let action = bench.captured(None);
+                    bench.now = now;
+                    let (Action::Inspect(t) | Action::Skip(t, _)) = action else { panic!() };
+                    let matched = armed.contains_key(&t.seq).then_some(t.seq);
+                    prop_assert_eq!(matched, expected);
+                    armed.remove(&t.seq);
+                }
+                Disorder::Refused => {
+                    let refusal = Refusal { id: 1, code: ReplyCode::Malformed };
+                    let out = bench.step(Event::Refused(refusal));
+                    prop_assert_eq!(out.len(), 1, "answered once: {:?}", out);
+                }
+                Disorder::Wait(by) => bench.now = bench.now.plus_ms(by),
+                Disorder::Tick => {
+                    for action in bench.step(Event::Tick) {
+                        if let Action::Answer(ticket, Reason::FrameLost) = action {
+                            let until = armed.remove(&ticket.seq).map(|(_, until)| until);
+                            prop_assert!(until.is_some_and(|until| until <= bench.now));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
