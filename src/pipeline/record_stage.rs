@@ -184,10 +184,13 @@ impl RecordStage {
         };
         self.step(Event::Need(Need::Journal, true));
         self.missed = 0;
-        for (row, entry) in rows.zip(entries) {
-            self.notifier.notify(super::outbox::live_row(row, entry));
-        }
         let now = self.clock.now();
+        for (at, (row, entry)) in rows.zip(entries).enumerate() {
+            // A commit that took too long: unannounced, the row goes out late, for the record.
+            if batch.get(at).is_none_or(|decision| decision.is_live(now)) {
+                self.notifier.notify(super::outbox::live_row(row, entry));
+            }
+        }
         for decision in batch.drain(..) {
             if decision.record.flags & FLAG_LATE == 0 {
                 self.board.recorded(now, &decision.record);

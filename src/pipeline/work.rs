@@ -54,6 +54,12 @@ impl Decision {
         }
     }
 
+    /// Whether the answer, now in the journal, may still move the line: one that proves or
+    /// accuses must not come after its deadline, one without a verdict always may.
+    pub fn is_live(&self, now: Nanos) -> bool {
+        now <= self.deadline || self.record.verdict.outcome() == Outcome::Invalid
+    }
+
     /// The part was answered without this result: it stays readable, as no verdict.
     pub fn mark_late(&mut self) {
         if self.record.verdict.outcome() != Outcome::Invalid {

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crrd::frame::Nanos;
 use crrd::journal::{Entry, Row, RowKind};
+use crrd::judge::Outcome;
 use crrd::message::{FLAG_LATE, WireVerdict, decode_verdict};
+use crrd::pipeline::Decision;
 use crrd::station::{Action, Event};
 
 use super::net::{ConnId, Topic};
@@ -146,6 +148,14 @@ impl Oracle {
         }
         self.names.insert(name, self.due.len());
         self.due.push(Due { kind, payload: payload.to_vec(), seen: false, excused: false });
+    }
+
+    /// A row was told to the publisher as live.
+    pub(crate) fn announced(&mut self, decision: Option<&Decision>, now: Nanos) {
+        let Some(Decision { record, deadline, .. }) = decision else { return };
+        if record.verdict.outcome() == Outcome::Pass && now > *deadline {
+            self.fail(|| format!("late PASS of q {} was announced as live", record.seq));
+        }
     }
 
     fn name_once(&mut self, payload: &[u8]) {

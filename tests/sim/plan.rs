@@ -148,6 +148,8 @@ pub(crate) enum Defect {
     LateResultPasses,
     /// A result that waited for the journal beyond its deadline still passes.
     NothingExpires,
+    /// A pass whose commit took too long is announced as live.
+    LatePassAnnounced,
     /// A decision is forgotten when two wait.
     DecisionDropped,
     /// A picture that comes twice is a part twice.
@@ -167,7 +169,7 @@ pub(crate) enum Defect {
 }
 
 impl Defect {
-    pub(crate) const ALL: [Defect; 15] = [
+    pub(crate) const ALL: [Defect; 16] = [
         Defect::BrokerDrops,
         Defect::JournalForgets,
         Defect::AnnouncedBeforeCommit,
@@ -175,6 +177,7 @@ impl Defect {
         Defect::EpochStays,
         Defect::LateResultPasses,
         Defect::NothingExpires,
+        Defect::LatePassAnnounced,
         Defect::DecisionDropped,
         Defect::FramesTwice,
         Defect::DamagedMapJudged,
@@ -196,6 +199,7 @@ impl Defect {
             Defect::EpochStays => "came twice",
             Defect::LateResultPasses => "every accepted part is answered or waits",
             Defect::NothingExpires => "late PASS",
+            Defect::LatePassAnnounced => "was announced as live",
             Defect::DecisionDropped | Defect::NeverReconnects => "never came to rest",
             Defect::FramesTwice => "was answered twice",
             Defect::DamagedMapJudged | Defect::PlcBlind | Defect::ArmWaitTooLong => "WRONG PASS",

@@ -1,17 +1,15 @@
-//! The publisher's thread and its client library around the real session
-//! (`src/publish/client.rs`, `src/publish/link.rs`).
+//! The publisher's thread around the real session (`src/publish/client.rs`).
 
-use std::collections::{BTreeSet, VecDeque};
-use std::rc::Rc;
+use std::collections::VecDeque;
 
 use crrd::frame::Nanos;
 use crrd::journal::{self, Entry};
-use crrd::message::{decode_command, encode_heartbeat, encode_offline, encode_reply};
-use crrd::publish::session::{self, Action, Event, Publish, Session};
+use crrd::message::encode_offline;
+use crrd::publish::session::{Action, Event, Session};
 use crrd::publish::{Report, Row, RowId, RowKind};
-use crrd::station;
 
-use super::net::{ConnId, Down, Topic, Up, Who};
+use super::link::{Line, LinkEvent};
+use super::net::ConnId;
 use super::plan::{Defect, Plan};
 use super::process::Ending;
 use super::store::Store;
@@ -21,55 +19,23 @@ use super::world::{Ev, World};
 const TICK_MS: u64 = 50;
 /// Announced rows on their way to the publisher.
 const ROWS_MAX: usize = 1_024;
-/// Packet ids in rotation.
-const PACKET_IDS: u16 = 1_000;
-/// Requests besides the window.
-const SPARE_REQUESTS: usize = 64;
 /// Events of the outside taken in one go.
 const BURST_MAX: usize = 128;
 /// Longest goodbye.
 const FLUSH_MS: u64 = 1_500;
 
-/// What the connection's task reports.
-#[derive(Clone, Debug)]
-enum LinkEvent {
-    Connected,
-    Sent(u16),
-    Acked(u16),
-    Lost(&'static str),
-}
-
-/// The client library's side of one connection.
-#[derive(Debug)]
-struct Link {
-    conn: ConnId,
-    connected: bool,
-    queue: VecDeque<Publish>,
-    writing: bool,
-    next_id: u16,
-    unacked: BTreeSet<u16>,
-    /// The library has given up; nothing follows.
-    ended: bool,
-}
-
-#[derive(Debug)]
-enum Line {
-    Waiting(Nanos),
-    Open(Link),
-}
-
 pub(crate) struct Publisher {
     pub(crate) session: Session,
-    line: Line,
-    events: VecDeque<Event>,
-    link_events: VecDeque<LinkEvent>,
-    rows: VecDeque<Row>,
+    pub(crate) line: Line,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) link_events: VecDeque<LinkEvent>,
+    pub(crate) rows: VecDeque<Row>,
     /// A new state that the session has not seen.
     pub(crate) state: Option<Vec<u8>>,
-    woken: bool,
-    reconnects: u32,
-    skip_next: bool,
-    flush_until: Option<Nanos>,
+    pub(crate) woken: bool,
+    pub(crate) reconnects: u32,
+    pub(crate) skip_next: bool,
+    pub(crate) flush_until: Option<Nanos>,
 }
 
 impl Publisher {
@@ -119,20 +85,8 @@ fn kind(kind: journal::RowKind) -> RowKind {
     }
 }
 
-fn topic_of(topic: session::Topic) -> Topic {
-    match topic {
-        session::Topic::Verdict => Topic::Verdict,
-        session::Topic::Last => Topic::Last,
-        session::Topic::State => Topic::State,
-        session::Topic::Heartbeat(_) => Topic::Heartbeat,
-        session::Topic::Hist => Topic::Hist,
-        session::Topic::Mask => Topic::Mask,
-        session::Topic::Event => Topic::Event,
-    }
-}
-
 impl<S: Store> World<S> {
-    fn publisher(&mut self) -> Option<&mut Publisher> {
+    pub(crate) fn publisher(&mut self) -> Option<&mut Publisher> {
         self.process.as_mut().map(|process| &mut process.publisher)
     }
 
@@ -303,7 +257,7 @@ impl<S: Store> World<S> {
         });
     }
 
-    fn lose_line(&mut self, why: &'static str) {
+    pub(crate) fn lose_line(&mut self, why: &'static str) {
         let now = self.now;
         let Some(publisher) = self.publisher() else { return };
         let conn = publisher.conn();
@@ -315,156 +269,6 @@ impl<S: Store> World<S> {
             self.hang_up(conn, false);
         }
     }
-
-    // --- the client library ---
-
-    pub(crate) fn dial_out(&mut self) {
-        let now = self.now;
-        let due = match self.publisher().map(|publisher| &publisher.line) {
-            Some(Line::Waiting(at)) => *at <= now,
-            _ => false,
-        };
-        if !due {
-            return;
-        }
-        let epoch = self.process.as_ref().map_or(0, |process| process.epoch);
-        let will = Some(Rc::new(encode_offline(epoch).into_bytes()));
-        let conn = self.dial(Who::Station, Up::Connect { clean: true, will });
-        if let Some(publisher) = self.publisher() {
-            publisher.line = Line::Open(Link {
-                conn,
-                connected: false,
-                queue: VecDeque::new(),
-                writing: false,
-                next_id: 0,
-                unacked: BTreeSet::new(),
-                ended: false,
-            });
-        }
-    }
-
-    fn queue(&mut self, publish: Publish) {
-        let us = self.rng.between((1, 100));
-        let (boot, at) = (self.boot, Nanos(self.now.0 + us * 1_000));
-        let room = usize::from(self.plan.limits.window) + SPARE_REQUESTS;
-        let full = std::mem::take(&mut self.queue_full);
-        let Some(publisher) = self.publisher() else { return };
-        let Line::Open(link) = &mut publisher.line else { return };
-        if link.queue.len() >= room || full {
-            return self.lose_line("the client's queue is full");
-        }
-        link.queue.push_back(publish);
-        let conn = link.conn;
-        if !std::mem::replace(&mut link.writing, true) {
-            self.at(at, Ev::Write(boot, conn));
-        }
-    }
-
-    /// The library writes what is queued to its socket.
-    pub(crate) fn write_out(&mut self, conn: ConnId) {
-        let Some(publisher) = self.publisher() else { return };
-        let Line::Open(link) = &mut publisher.line else { return };
-        if link.conn != conn || link.ended {
-            return;
-        }
-        link.writing = false;
-        let mut packets = vec![];
-        for publish in link.queue.drain(..) {
-            let Publish { topic, payload } = publish;
-            let mut id = 0;
-            let payload = match topic {
-                session::Topic::Heartbeat(count) => encode_heartbeat(count).into_bytes(),
-                _ => payload,
-            };
-            if !matches!(topic, session::Topic::Heartbeat(_)) {
-                link.next_id = link.next_id % PACKET_IDS + 1;
-                id = link.next_id;
-                link.unacked.insert(id);
-                publisher.link_events.push_back(LinkEvent::Sent(id));
-            }
-            packets.push(Up::Publish { id, topic: topic_of(topic), payload: Rc::new(payload) });
-        }
-        for packet in packets {
-            self.send_up(conn, packet);
-        }
-        self.wake_publisher();
-    }
-
-    /// A packet from the broker.
-    pub(crate) fn link_takes(&mut self, conn: ConnId, packet: Down) {
-        // Some libraries pass on what they cannot place, some give up themselves.
-        let strict = self.plan.seed.is_multiple_of(2);
-        let Some(publisher) = self.publisher() else { return };
-        let Line::Open(link) = &mut publisher.line else { return };
-        if link.conn != conn || link.ended {
-            return;
-        }
-        match packet {
-            Down::Connected => {
-                link.connected = true;
-                publisher.link_events.push_back(LinkEvent::Connected);
-                self.send_up(conn, Up::Subscribe);
-            }
-            Down::Subscribed => {}
-            Down::Ack(id) => {
-                if link.unacked.remove(&id) || !strict {
-                    publisher.link_events.push_back(LinkEvent::Acked(id));
-                } else {
-                    link.ended = true;
-                    publisher.link_events.push_back(LinkEvent::Lost("unsolicited"));
-                }
-            }
-            Down::Message { id, payload, .. } => {
-                if id != 0 {
-                    self.send_up(conn, Up::Ack(id));
-                }
-                self.command(conn, &payload);
-            }
-        }
-        self.wake_publisher();
-    }
-
-    /// A command reaches the station; its answer goes out on the same connection.
-    fn command(&mut self, conn: ConnId, payload: &[u8]) {
-        let event = match decode_command(payload) {
-            Ok(request) => station::Event::Command(request),
-            Err(refusal) => station::Event::Refused(refusal),
-        };
-        let out = self.step(event);
-        for action in out {
-            match action {
-                station::Action::Reply(reply) | station::Action::Replay { reply, .. } => {
-                    let payload = Rc::new(encode_reply(&reply).into_bytes());
-                    self.send_up(conn, Up::Publish { id: 0, topic: Topic::Reply, payload });
-                }
-                station::Action::Fire => {
-                    let us = self.rng.between((100, 3_000));
-                    self.at(Nanos(self.now.0 + us * 1_000), Ev::Fire);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    pub(crate) fn link_lost(&mut self, conn: ConnId, why: &'static str) {
-        let Some(publisher) = self.publisher() else { return };
-        let Line::Open(link) = &mut publisher.line else { return };
-        if link.conn == conn && !std::mem::replace(&mut link.ended, true) {
-            publisher.link_events.push_back(LinkEvent::Lost(why));
-            self.wake_publisher();
-        }
-    }
-
-    /// Nothing came back after the connect.
-    pub(crate) fn link_no_answer(&mut self, conn: ConnId) {
-        let Some(publisher) = self.publisher() else { return };
-        let Line::Open(link) = &publisher.line else { return };
-        if link.conn == conn && !link.connected {
-            self.link_lost(conn, "no answer to the connect");
-        }
-    }
-
-    // --- goodbye ---
 
     /// Delivers what can be delivered, says offline, disconnects.
     pub(crate) fn flush(&mut self) {
