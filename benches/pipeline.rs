@@ -92,6 +92,8 @@ fn parts(dir: &Path, engine: Box<dyn Engine>) -> (Parts, Receiver<Instant>) {
         broker: Broker {
             host: "127.0.0.1".to_owned(),
             port: 9,
+            version: crrd::publish::Version::V3_1_1,
+            tls: None,
             prefix: "crr".to_owned(),
             client_id: "bench".to_owned(),
             credentials: None,

@@ -213,6 +213,8 @@ fn run(leak: bool) -> (u64, u64) {
         broker: Broker {
             host: "127.0.0.1".to_owned(),
             port: 9,
+            version: crrd::publish::Version::V3_1_1,
+            tls: None,
             prefix: "crr".to_owned(),
             client_id: "s1".to_owned(),
             credentials: None,

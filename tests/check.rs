@@ -233,11 +233,11 @@ fn a_broker_that_takes_the_password_is_fine_and_one_that_does_not_is_a_warning()
 
     std::fs::write(&password_file, "wrong\n").unwrap();
     let checks = site.check();
-    warns(&checks, "broker", &["username and password_file"]);
+    warns(&checks, "broker", &["mqtt.username and the password", "starts and delivers"]);
     assert!(checks.iter().all(|c| !c.to_string().contains("wrong")), "{checks:#?}");
 
     site.write_config("steel", "");
-    warns(&site.check(), "broker", &["not connected"]);
+    warns(&site.check(), "broker", &["without user and password"]);
 }
 
 #[test]
@@ -248,6 +248,43 @@ fn a_peer_that_never_answers_does_not_hold_the_start_up() {
     warns(&site.check(), "broker", &["starts and delivers"]);
     assert!(started.elapsed() < Duration::from_secs(30));
     drop(silent);
+}
+
+#[test]
+fn certificates_are_read_and_their_end_is_told_in_time() {
+    let site = Site::new();
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
+    let certify = |name: &str, days: i64| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["s".to_owned()]).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        // A library of its own for dates: seconds since 1970 are all that is needed of it.
+        params.not_after =
+            rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs((now + days * 86_400) as u64);
+        std::fs::write(site.path(&format!("{name}.pem")), params.self_signed(&key).unwrap().pem())
+            .unwrap();
+        std::fs::write(site.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
+        set_mode(&site.path(&format!("{name}.key")), 0o640);
+    };
+    certify("ca", 400);
+    certify("good", 300);
+    certify("soon", 20);
+    certify("over", -3);
+    let tls = |cert: &str, key: &str| {
+        let client =
+            format!("client_cert_file = \"{cert}.pem\"\nclient_key_file = \"{key}.key\"\n");
+        site.write_config("steel", &format!("tls = true\nca_file = \"ca.pem\"\n{client}"));
+    };
+    tls("good", "good");
+    let checks = site.check();
+    let Outcome::Ok(text) = outcome(&checks, "certificates") else { panic!("{checks:#?}") };
+    assert!(text.contains("2 certificates") && text.contains("days left"), "{text}");
+    tls("soon", "soon");
+    warns(&site.check(), "certificates", &["soon.pem", "days are left", "renew"]);
+    tls("over", "over");
+    warns(&site.check(), "certificates", &["over.pem", "has expired"]);
+    tls("good", "soon");
+    fails(&site.check(), "certificates", &["soon.key", "does not belong"]);
 }
 
 fn set_mode(file: &Path, mode: u32) {

@@ -170,3 +170,13 @@ fn the_calibration_table_has_every_field_of_the_file() {
         assert!(documented.iter().any(|d| d == field), "{field} is not in calibration/README.md");
     }
 }
+
+#[test]
+fn the_table_of_the_doctor_has_every_code() {
+    let guide = include_str!("../docs/integrator.md");
+    let codes: Vec<_> = crrd::cli::doctor::Code::ALL.iter().map(|c| c.as_str()).collect();
+    let rows = guide.lines().skip_while(|l| !l.starts_with("| code |")).skip(2);
+    let documented: Vec<_> =
+        rows.take_while(|l| l.starts_with('|')).map(|l| l.split('`').nth(1).unwrap()).collect();
+    assert_eq!(documented, codes);
+}

@@ -3,23 +3,27 @@
 //! `check` proves what `run` will do.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use crate::calibrate::Calibration;
 use crate::capture::replay::{self, ReplayOptions, Source};
 use crate::config::{
-    CalibrationSource, Camera, EngineSource, FileFormat, Mode, Mqtt, Recipe, RecipeChoice,
+    CalibrationSource, Camera, EngineSource, FileFormat, Mode, Mqtt, MqttVersion, Password, Recipe,
+    RecipeChoice,
 };
 use crate::engine::bundle::{BundleSource, EmbeddedBundle};
 use crate::frame::CameraId;
-use crate::publish::Credentials;
+use crate::publish::{ClientFiles, Credentials, TlsFiles, Version};
 use crate::sys::fs;
 
 /// A calibration holds some thousand scores for each of a few classes.
 const CALIBRATION_BYTES_MAX: u64 = 64 << 20;
 /// MQTT carries a password of up to 65535 bytes; a longer file is a wrong file.
 const PASSWORD_BYTES_MAX: u64 = 65_535;
+/// Where systemd puts the credentials of a service.
+const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 
 /// The engine of the demonstration: part of the program, so that it needs no files.
 pub(super) const DEMO_ENGINE: EmbeddedBundle = EmbeddedBundle {
@@ -86,26 +90,58 @@ pub(super) fn replay_options(camera: &Camera, recipes: &[Recipe]) -> ReplayOptio
 }
 
 /// User name and password, when the configuration has a user. The password is the first line of
-/// its file.
+/// its file or credential.
 ///
 /// # Errors
-/// When the password file cannot be read; a missing secret must not become an anonymous login.
+/// When the password cannot be read; a missing secret must not become an anonymous login.
 pub(super) fn credentials(mqtt: &Mqtt) -> Result<Option<Credentials>> {
+    let folder = std::env::var_os(CREDENTIALS_VARIABLE).map(PathBuf::from);
+    credentials_from(mqtt, folder.as_deref())
+}
+
+fn credentials_from(mqtt: &Mqtt, folder: Option<&Path>) -> Result<Option<Credentials>> {
     let Some(user) = mqtt.username.clone() else { return Ok(None) };
-    let password = match &mqtt.password_file {
-        None => String::new(),
-        Some(file) => {
-            let text = fs::read_text(file, PASSWORD_BYTES_MAX)?;
-            text.lines().next().unwrap_or_default().to_owned()
-        }
+    let file = match &mqtt.password {
+        None => return Ok(Some(Credentials { user, password: String::new() })),
+        Some(Password::File(file)) => file.clone(),
+        Some(Password::Credential(name)) => folder
+            .with_context(|| {
+                format!(
+                    "mqtt.password_credential = {name:?}: no credentials were passed to this \
+                     process; set LoadCredential={name}:FILE in the unit (systemd 247 or newer), \
+                     or use password_file"
+                )
+            })?
+            .join(name),
     };
+    let remedy = "the password cannot be read; check password_file, or LoadCredential= of the unit";
+    let text = fs::read_text(&file, PASSWORD_BYTES_MAX).context(remedy)?;
+    let password = text.lines().next().unwrap_or_default().to_owned();
+    anyhow::ensure!(
+        !password.is_empty(),
+        "{}: its first line, the password, is empty; {remedy}",
+        file.display()
+    );
     Ok(Some(Credentials { user, password }))
+}
+
+/// The files for TLS, when it is asked for.
+pub(super) fn tls(mqtt: &Mqtt) -> Option<TlsFiles> {
+    mqtt.tls.as_ref().map(|tls| TlsFiles {
+        ca: tls.ca_file.clone(),
+        client: tls.client.clone().map(|(cert, key)| ClientFiles { cert, key }),
+    })
+}
+
+pub(super) fn version(mqtt: &Mqtt) -> Version {
+    match mqtt.version {
+        MqttVersion::V3_1_1 => Version::V3_1_1,
+        MqttVersion::V5 => Version::V5,
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::config;
     use crate::frame::{PixelFormat, RecipeId};
@@ -146,11 +182,27 @@ mod tests {
         assert_eq!(credentials(&mqtt).unwrap(), None);
         mqtt.username = Some("crrd".into());
         assert_eq!(credentials(&mqtt).unwrap().unwrap().password, "");
-        mqtt.password_file = Some(file.clone());
+        mqtt.password = Some(Password::File(file.clone()));
         let found = credentials(&mqtt).unwrap().unwrap();
         assert_eq!((found.user.as_str(), found.password.as_str()), ("crrd", "geheim word "));
         assert!(!format!("{found:?}").contains("geheim"));
+        std::fs::write(&file, "\nsecond line\n").unwrap();
+        assert!(format!("{:#}", credentials(&mqtt).unwrap_err()).contains("first line"));
         std::fs::remove_file(&file).unwrap();
         assert!(format!("{:#}", credentials(&mqtt).unwrap_err()).contains("password"));
+    }
+
+    #[test]
+    fn a_credential_that_was_not_passed_is_an_error_and_no_anonymous_login() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut mqtt = parse("[camera]\nfolder = \"p\"\nrecipe = 1").mqtt;
+        mqtt.username = Some("crrd".into());
+        mqtt.password = Some(Password::Credential("mqtt-password".into()));
+        let refused = |folder| format!("{:#}", credentials_from(&mqtt, folder).unwrap_err());
+        assert!(refused(None).contains("LoadCredential=mqtt-password:FILE"));
+        assert!(refused(Some(dir.path())).contains("mqtt-password"));
+        std::fs::write(dir.path().join("mqtt-password"), "geheim").unwrap();
+        let found = credentials_from(&mqtt, Some(dir.path())).unwrap().unwrap();
+        assert_eq!(found.password, "geheim");
     }
 }

@@ -6,24 +6,22 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use rumqttc::{Client, Event as MqttEvent, MqttOptions, Packet};
 
 use super::assets;
+use super::doctor::{self, Depth, Subject};
 use crate::calibrate::Calibration;
 use crate::capture::replay::Replay;
 use crate::capture::{Camera, Event};
-use crate::config::{self, Mqtt, Recipe, ValidConfig};
+use crate::config::{self, Mqtt, Password, Recipe, ValidConfig};
 use crate::engine::{self, Backend, ModelSpec};
 use crate::frame::Pool;
 use crate::sys::clock::{Clock, RealClock};
 use crate::sys::fs;
 
-/// Longest wait for the broker: far above a plant network's round trip, and short enough to stand
-/// before every start.
-const BROKER_WAIT: Duration = Duration::from_secs(3);
+/// A certificate that ends sooner is warned about, in days: time to renew it without haste.
+const EXPIRY_WARN_DAYS: i64 = 30;
 /// Longest wait for the first picture to be read, in milliseconds: a slow network drive.
 const PICTURE_WAIT_MS: u64 = 30_000;
 /// Permission bits of users outside owner and group.
@@ -104,7 +102,10 @@ pub fn examine(file: &Path) -> Vec<Check> {
     checks.push(Check::of("calibration", calibration(&config, spec.as_ref())));
     checks.push(Check { name: "camera", outcome: camera(&config) });
     checks.push(Check::of("state_dir", state_dir(&config.state_dir)));
-    checks.push(Check { name: "broker", outcome: broker(&config.mqtt) });
+    let now_unix_s = i64::try_from(RealClock.wall_unix_s()).unwrap_or(i64::MAX);
+    let certificates = certificates(&config, now_unix_s);
+    checks.extend(certificates.map(|outcome| Check { name: "certificates", outcome }));
+    checks.push(Check { name: "broker", outcome: broker(&config) });
     checks
 }
 
@@ -243,48 +244,61 @@ fn state_dir(dir: &Path) -> Result<String> {
     Ok(format!("{} will be made", dir.display()))
 }
 
-/// Connects as the station would, under another client id so that a running station keeps its
-/// connection. Never a failure: the station waits for its broker.
-fn broker(mqtt: &Mqtt) -> Outcome {
-    let place = format!("{}:{}", mqtt.host, mqtt.port);
-    let readable_by_all = mqtt
-        .password_file
-        .as_ref()
-        .filter(|file| std::fs::metadata(file).is_ok_and(|m| m.permissions().mode() & OTHERS != 0));
-    match (assets::credentials(mqtt).and_then(|c| connect(mqtt, c)), readable_by_all) {
-        (Err(error), _) => Outcome::Warn(format!(
-            "{place}: {error:#}; the station starts and delivers when the broker takes it: check \
-             mqtt.host, port, username and password_file"
+/// The certificates for the broker: that they can be used, and how long.
+fn certificates(config: &ValidConfig, now_unix_s: i64) -> Option<Outcome> {
+    let files = assets::tls(&config.mqtt)?;
+    let found = files.load().and_then(|_| files.certificates());
+    let all = match found {
+        Ok(all) => all,
+        Err(error) => return Some(Outcome::Fail(format!("{:#}", anyhow!(error)))),
+    };
+    // The one that ends first decides; certificates of authorities count as well as our own.
+    let mut lines = all.iter().map(|c| (c.validity.days_left(now_unix_s), c));
+    let early = all.iter().find(|c| c.validity.not_before > now_unix_s);
+    let (days, first) = lines.by_ref().min_by_key(|(days, _)| *days)?;
+    let (file, validity) = (first.file.display(), first.validity);
+    Some(match (early, days) {
+        (Some(early), _) => Outcome::Warn(format!(
+            "{}: {}, so it is not valid yet: check this machine's clock",
+            early.file.display(),
+            early.validity
         )),
-        (Ok(()), Some(file)) => Outcome::Warn(format!(
-            "{place} takes us, but everybody may read {0}: chmod 640 {0}",
+        (None, ..0) => Outcome::Warn(format!("{file}: {validity}, so it has expired: renew it")),
+        (None, ..EXPIRY_WARN_DAYS) => {
+            Outcome::Warn(format!("{file}: {validity}, {days} days are left: renew it"))
+        }
+        (None, _) => Outcome::Ok(format!("{} certificates, {days} days left", all.len())),
+    })
+}
+
+/// Connects as the station would, under another client id so that a running station keeps its
+/// connection. Never a failure but for a missing secret: the station waits for its broker.
+fn broker(config: &ValidConfig) -> Outcome {
+    let mqtt = &config.mqtt;
+    let readable_by_all = secrets(mqtt)
+        .into_iter()
+        .find(|file| std::fs::metadata(file).is_ok_and(|m| m.permissions().mode() & OTHERS != 0));
+    let client_id = format!("{}-check", mqtt.client_id);
+    let subject = Subject { mqtt, station: &config.station, client_id };
+    let finding = doctor::examine(&subject, Depth::Connect);
+    match (finding.is_good(), readable_by_all) {
+        (false, _) => Outcome::Warn(format!(
+            "{finding}; the station starts and delivers when the broker takes it"
+        )),
+        (true, Some(file)) => Outcome::Warn(format!(
+            "{finding}, but everybody may read {0}: chmod 640 {0}",
             file.display()
         )),
-        (Ok(()), None) => Outcome::Ok(format!("{place} takes us")),
+        (true, None) => Outcome::Ok(finding.to_string()),
     }
 }
 
-fn connect(mqtt: &Mqtt, credentials: Option<crate::publish::Credentials>) -> Result<()> {
-    let id = format!("{}-check", mqtt.client_id);
-    let mut options = MqttOptions::new(id, mqtt.host.as_str(), mqtt.port);
-    options.set_clean_session(true);
-    if let Some(credentials) = credentials {
-        options.set_credentials(credentials.user, credentials.password);
-    }
-    let (client, mut connection) = Client::new(options, 1);
-    let deadline = Instant::now() + BROKER_WAIT;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match connection.recv_timeout(left) {
-            Ok(Ok(MqttEvent::Incoming(Packet::ConnAck(_)))) => break,
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => return Err(anyhow!(error).context("not connected")),
-            Err(_) => return Err(anyhow!("no answer within {} s", BROKER_WAIT.as_secs())),
-        }
-    }
-    // A good-bye spares the broker's log an error; nothing depends on it.
-    if client.disconnect().is_ok() {
-        let _ = connection.recv_timeout(BROKER_WAIT);
-    }
-    Ok(())
+/// Files that hold something nobody else should read.
+fn secrets(mqtt: &Mqtt) -> Vec<PathBuf> {
+    let password = match &mqtt.password {
+        Some(Password::File(file)) => Some(file.clone()),
+        _ => None,
+    };
+    let key = mqtt.tls.iter().filter_map(|tls| tls.client.as_ref()).map(|(_, key)| key.clone());
+    password.into_iter().chain(key).collect()
 }

@@ -4,6 +4,7 @@ mod assets;
 pub mod calibrate;
 pub mod check;
 pub mod demo;
+pub mod doctor;
 pub mod engine;
 pub mod evaluate;
 pub mod inspect;
@@ -29,6 +30,7 @@ enum Command {
     Demo(demo::Args),
     Run(run::Args),
     Check(check::Args),
+    Doctor(doctor::Args),
     Inspect(inspect::Args),
     Calibrate(calibrate::Args),
     Evaluate(evaluate::Args),
@@ -46,6 +48,7 @@ impl Cli {
             Command::Demo(args) => demo::run(&args),
             Command::Run(args) => run::run(&args),
             Command::Check(args) => check::run(&args),
+            Command::Doctor(args) => doctor::run(&args),
             Command::Inspect(args) => inspect::run(&args),
             Command::Calibrate(args) => calibrate::run(&args),
             Command::Evaluate(args) => evaluate::run(&args),

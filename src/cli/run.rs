@@ -119,6 +119,7 @@ fn mirror(config: &ValidConfig, parts: &mut Parts) -> anyhow::Result<Option<Mirr
     let settings = sparkplug::Settings {
         host: sparkplug.broker.host.clone(),
         port: sparkplug.broker.port,
+        tls: tls(&sparkplug.broker)?,
         client_id: sparkplug.broker.client_id.clone(),
         credentials: assets::credentials(&sparkplug.broker).context("[sparkplug]")?,
         keep_alive_s: sparkplug.broker.keep_alive_s,
@@ -153,10 +154,21 @@ fn triggers(config: &ValidConfig) -> Triggers {
     }
 }
 
+/// The files are read at every connection; here it is proved once that they can be used.
+fn tls(mqtt: &config::Mqtt) -> anyhow::Result<Option<publish::TlsFiles>> {
+    let files = assets::tls(mqtt);
+    if let Some(files) = &files {
+        files.load().context("TLS to the broker")?;
+    }
+    Ok(files)
+}
+
 fn broker(mqtt: &config::Mqtt) -> anyhow::Result<Broker> {
     Ok(Broker {
         host: mqtt.host.clone(),
         port: mqtt.port,
+        version: assets::version(mqtt),
+        tls: tls(mqtt)?,
         prefix: mqtt.prefix.clone(),
         client_id: mqtt.client_id.clone(),
         credentials: assets::credentials(mqtt)?,

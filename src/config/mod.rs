@@ -10,6 +10,7 @@
 //! reference; a test holds it to the fields and defaults of the code.
 
 mod camera;
+mod mqtt;
 mod paths;
 mod problem;
 mod reader;
@@ -21,8 +22,8 @@ use std::path::Path;
 
 pub use problem::{ConfigError, ConfigErrorKind, Problem};
 pub use types::{
-    CalibrationSource, Camera, EngineSource, FileFormat, Journal, Limits, Mode, Mqtt, Recipe,
-    RecipeChoice, Sparkplug, SyncMode, Trigger, TriggerMode, ValidConfig,
+    CalibrationSource, Camera, EngineSource, FileFormat, Journal, Limits, Mode, Mqtt, MqttVersion,
+    Password, Recipe, RecipeChoice, Sparkplug, SyncMode, Tls, Trigger, TriggerMode, ValidConfig,
 };
 
 use crate::sys::fs;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::problem::Problem;
-use super::types::{CalibrationSource, EngineSource, ValidConfig};
+use super::types::{CalibrationSource, EngineSource, Password, ValidConfig};
 use super::validate::Lines;
 
 /// A problem for each path that is missing or of the wrong kind. The state folder is not among
@@ -29,12 +29,21 @@ pub(super) fn problems(config: &ValidConfig, lines: &Lines) -> Vec<Problem> {
         check("calibration", path, Wanted::File, "make it with `crrd calibrate`");
     }
     check("camera.folder", &config.camera.folder, Wanted::Folder, "name the folder of pictures");
-    if let Some(path) = &config.mqtt.password_file {
+    if let Some(Password::File(path)) = &config.mqtt.password {
         check("mqtt.password_file", path, Wanted::File, "write the password into it");
     }
+    if let Some(tls) = &config.mqtt.tls {
+        let remedy = "copy the authority's certificate there";
+        check("mqtt.ca_file", &tls.ca_file, Wanted::File, remedy);
+        if let Some((cert, key)) = &tls.client {
+            let remedy = "copy the station's certificate there";
+            check("mqtt.client_cert_file", cert, Wanted::File, remedy);
+            check("mqtt.client_key_file", key, Wanted::File, "copy the station's key there");
+        }
+    }
     let mirror = config.sparkplug.as_ref().map(|sparkplug| &sparkplug.broker);
-    let own = mirror.filter(|broker| broker.password_file != config.mqtt.password_file);
-    if let Some(path) = own.and_then(|broker| broker.password_file.as_ref()) {
+    let own = mirror.filter(|broker| broker.password != config.mqtt.password);
+    if let Some(Password::File(path)) = own.and_then(|broker| broker.password.as_ref()) {
         check("sparkplug.password_file", path, Wanted::File, "write the password into it");
     }
     problems

@@ -209,6 +209,12 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Yes or no.
+    pub(super) fn boolean(&self, name: &'static str, default: bool) -> bool {
+        self.ask(name, &default.to_string());
+        self.lookup(name, "true or false", |v| v.as_bool()).map_or(default, |found| found.value)
+    }
+
     /// A whole number in a range.
     pub(super) fn integer(
         &self,

@@ -1,7 +1,7 @@
 //! The table `[sparkplug]`: there when the station is mirrored to SCADA.
 
 use super::reader::{Found, Section};
-use super::types::{Mqtt, Sparkplug};
+use super::types::{Mqtt, Password, Sparkplug};
 use crate::frame::StationId;
 
 /// Longest name of a group, node, device or host: each is one topic level, and hosts show them.
@@ -34,7 +34,7 @@ pub(super) fn sparkplug(
         found.refuse("reserved for the hosts' own messages", "choose another name for the group");
     }
     if let Some(found) = &host {
-        super::validate::check_host(found);
+        super::mqtt::check_host(found);
     }
     if let (Some(found), None) = (&password_file, &username) {
         found.refuse("a password needs a user name", "set username too");
@@ -46,7 +46,7 @@ pub(super) fn sparkplug(
     if host.is_some() || port.is_some() || username.is_some() {
         // Credentials of one broker are never shown to another.
         broker.username = username.map(|found| found.value.to_owned());
-        broker.password_file = password_file.map(|found| section.anchor(found.value));
+        broker.password = password_file.map(|found| Password::File(section.anchor(found.value)));
     }
     broker.host = value(host, &mqtt.host);
     broker.port = port.map_or(mqtt.port, |found| found.value as u16);
@@ -84,6 +84,7 @@ mod tests {
     use std::path::Path;
 
     use super::super::parse;
+    use super::Password;
 
     const BASE: &str = r#"
 station = "line1"
@@ -121,18 +122,27 @@ password_file = "secret"
         let broker = config.broker;
         assert_eq!((broker.host.as_str(), broker.port), ("broker.plant", 1884));
         assert_eq!(broker.username.as_deref(), Some("crrd"));
-        assert_eq!(broker.password_file.unwrap(), Path::new("/etc/crrd/secret"));
+        assert_eq!(broker.password, Some(Password::File("/etc/crrd/secret".into())));
         assert_eq!(broker.client_id, "crrd-line1-sparkplug");
+    }
+
+    #[test]
+    fn a_record_over_tls_is_mirrored_over_tls() {
+        let text = BASE.replace("port = 1884", "port = 8884\ntls = true\nca_file = \"ca.pem\"");
+        let text = text + "[sparkplug]\ngroup = \"g\"\nhost = \"scada.plant\"";
+        let config = parse(Path::new("/etc/crrd/crrd.toml"), &text).unwrap();
+        assert!(config.mqtt.tls.is_some());
+        assert_eq!(config.sparkplug.unwrap().broker.tls, config.mqtt.tls);
     }
 
     #[test]
     fn another_broker_never_gets_the_password_of_the_first() {
         for lines in ["host = \"scada.plant\"", "port = 1885"] {
             let broker = table(&format!("group = \"g\"\n{lines}")).unwrap().broker;
-            assert_eq!((broker.username, broker.password_file), (None, None), "{lines}");
+            assert_eq!((broker.username, broker.password), (None, None), "{lines}");
         }
         let broker = table("group = \"g\"\nusername = \"mirror\"").unwrap().broker;
-        assert_eq!((broker.username.as_deref(), broker.password_file), (Some("mirror"), None));
+        assert_eq!((broker.username.as_deref(), broker.password), (Some("mirror"), None));
     }
 
     #[test]

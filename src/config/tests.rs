@@ -53,7 +53,8 @@ fn a_small_file_is_valid_and_has_the_documented_defaults() {
     assert_eq!(config.camera.rate_hz, 0.0);
     assert_eq!((config.mqtt.host.as_str(), config.mqtt.port), ("127.0.0.1", 1883));
     assert_eq!(config.mqtt.client_id, "crrd-line1");
-    assert_eq!((config.mqtt.username, config.mqtt.password_file), (None, None));
+    assert_eq!((config.mqtt.username, config.mqtt.password), (None, None));
+    assert_eq!((config.mqtt.version, config.mqtt.tls), (MqttVersion::V3_1_1, None));
     assert_eq!(config.limits, Limits { latency_ms_max: 1000, queue_frames: 4 });
     assert_eq!(config.journal.sync, SyncMode::Full);
     assert_eq!(config.journal.bytes_max, 2_000_000_000);
@@ -117,6 +118,27 @@ fn each_bad_value_gives_one_message_that_says_what_to_do() {
         ("[camera]", "[mqtt]\nprefix = \"a/b/c/d/e/f/g/h/i\"\n[camera]", "11 levels"),
         ("[camera]", "[mqtt]\nclient_id = \"a b\"\n[camera]", "without white space"),
         ("[camera]", "[mqtt]\npassword_file = \"p\"\n[camera]", "set username too"),
+        ("[camera]", "[mqtt]\npassword_credential = \"p\"\n[camera]", "set username too"),
+        (
+            "[camera]",
+            "[mqtt]\nusername = \"u\"\npassword_file = \"p\"\npassword_credential = \"p\"\n[camera]",
+            "two places",
+        ),
+        (
+            "[camera]",
+            "[mqtt]\nusername = \"u\"\npassword_credential = \"../p\"\n[camera]",
+            "LoadCredential",
+        ),
+        ("[camera]", "[mqtt]\nversion = \"4\"\n[camera]", "\"3.1.1\" or \"5\""),
+        ("[camera]", "[mqtt]\nversion = \"5\"\nkeep_alive_s = 4\n[camera]", "5 to 600"),
+        ("[camera]", "[mqtt]\ntls = 1\n[camera]", "true or false"),
+        ("[camera]", "[mqtt]\ntls = true\n[camera]", "authority"),
+        ("[camera]", "[mqtt]\nca_file = \"ca\"\n[camera]", "set tls = true"),
+        (
+            "[camera]",
+            "[mqtt]\ntls = true\nca_file = \"ca\"\nclient_cert_file = \"c\"\n[camera]",
+            "set client_key_file too",
+        ),
         ("[camera]", "[journal]\nsync = \"off\"\n[camera]", "use \"full\" or \"normal\""),
         ("[camera]", "[limits]\nqueue_frames = 0\n[camera]", "use 1 to 64"),
         ("[camera]", "[log]\nlevel = \"loud\"\n[camera]", "\"error\" or \"warn\""),
@@ -265,4 +287,23 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn tls_has_a_port_of_its_own_and_files_beside_the_configuration() {
+    let tls = "tls = true\nca_file = \"ca.pem\"\n";
+    let client = "client_cert_file = \"c.pem\"\nclient_key_file = \"/k.pem\"\nversion = \"5\"\n";
+    let text = SMALL.replace("[camera]", &format!("[mqtt]\n{tls}{client}[camera]"));
+    let mqtt = parse(Path::new(FILE), &text).unwrap().mqtt;
+    assert_eq!((mqtt.port, mqtt.version), (8883, MqttVersion::V5));
+    let files = mqtt.tls.unwrap();
+    assert_eq!(files.ca_file, Path::new("/etc/crrd/ca.pem"));
+    let client = files.client.unwrap();
+    assert_eq!(
+        (client.0.as_path(), client.1.as_path()),
+        (Path::new("/etc/crrd/c.pem"), Path::new("/k.pem"))
+    );
+    let text = SMALL.replace("[camera]", &format!("[mqtt]\nport = 8884\n{tls}[camera]"));
+    let mqtt = parse(Path::new(FILE), &text).unwrap().mqtt;
+    assert_eq!((mqtt.port, mqtt.tls.unwrap().client), (8884, None));
 }

@@ -61,16 +61,20 @@ pub enum CalibrationSource {
 pub struct Mqtt {
     /// Name or address of the broker. Default `127.0.0.1`.
     pub host: String,
-    /// TCP port. Default 1883.
+    /// TCP port. Default 1883, with TLS 8883.
     pub port: u16,
+    /// Version of MQTT. Default `3.1.1`.
+    pub version: MqttVersion,
+    /// `tls = true` and its files. Default none: plain TCP.
+    pub tls: Option<Tls>,
     /// First topic levels. Default `crr`.
     pub prefix: String,
     /// MQTT client id, unique at the broker. Default `crrd-` and the station.
     pub client_id: String,
     /// User name. Default none.
     pub username: Option<String>,
-    /// File whose first line is the password. Default none.
-    pub password_file: Option<PathBuf>,
+    /// Where the password is. Default none.
+    pub password: Option<Password>,
     /// Silence after which either side checks the connection; the broker publishes the last
     /// will after one and a half times this. Default 5.
     pub keep_alive_s: u16,
@@ -92,8 +96,35 @@ pub struct Sparkplug {
     /// The host application to wait for. Default none.
     pub primary_host: Option<String>,
     /// `host`, `port`, `username`, `password_file`. Default all of `[mqtt]`; the client id is
-    /// always that of `[mqtt]` with `-sparkplug` behind it.
+    /// always that of `[mqtt]` with `-sparkplug` behind it, and its TLS files hold here, too.
     pub broker: Mqtt,
+}
+
+/// Version of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MqttVersion {
+    /// `3.1.1`: every broker takes it.
+    V3_1_1,
+    /// `5`: live verdicts expire, refused messages are told.
+    V5,
+}
+
+/// Files for TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// `ca_file`: the authority that signed the broker's certificate. Required with TLS.
+    pub ca_file: PathBuf,
+    /// `client_cert_file` and `client_key_file`, both or none. Default none.
+    pub client: Option<(PathBuf, PathBuf)>,
+}
+
+/// Where the password for the broker is; its first line counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Password {
+    /// `password_file`.
+    File(PathBuf),
+    /// `password_credential`: a credential that systemd passes to the service.
+    Credential(String),
 }
 
 /// What the PLC's recipe number means.

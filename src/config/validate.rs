@@ -7,11 +7,12 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use super::camera::camera;
+use super::mqtt::mqtt;
 use super::problem::ConfigError;
-use super::reader::{Findings, Found, Report, Section};
+use super::reader::{Findings, Report, Section};
 use super::sparkplug::sparkplug;
 use super::types::{
-    CalibrationSource, EngineSource, Journal, Limits, Mqtt, Recipe, SyncMode, Trigger, TriggerMode,
+    CalibrationSource, EngineSource, Journal, Limits, Recipe, SyncMode, Trigger, TriggerMode,
     ValidConfig,
 };
 use crate::frame::{RecipeId, StationId};
@@ -21,18 +22,8 @@ use crate::sys::log::{Format, Level, LogSettings};
 const STATE_DIR_DEFAULT: &str = "/var/lib/crrd";
 /// The word that names the engine and limits inside the program.
 const DEMO: &str = "demo";
-/// Longest topic a Rockwell add-on instruction takes, in characters.
-const TOPIC_BYTES_MAX: usize = 64;
-/// Most topic levels that CODESYS takes by default.
-const TOPIC_LEVELS_MAX: usize = 10;
-/// Longest last level of a PLC-facing topic: `verdict`.
-const TOPIC_NAME_BYTES_MAX: usize = 7;
-/// Longest client id; brokers need not take more than 23 characters but all known ones do.
-const CLIENT_ID_BYTES_MAX: usize = 64;
 /// Longest class name, so that a record stays a line.
 const CLASS_BYTES_MAX: usize = 64;
-/// A window beyond this only hides a broker that does not keep up.
-const IN_FLIGHT_MAX: i64 = 1000;
 
 /// Lines of the fields that are there, for problems found later.
 pub(super) type Lines = BTreeMap<String, usize>;
@@ -137,84 +128,6 @@ fn calibration(top: &Section<'_>, engine: Option<&EngineSource>) -> Option<Calib
         }
         file => Some(CalibrationSource::File(top.anchor(file))),
     }
-}
-
-fn mqtt(section: Section<'_>, station: Option<&StationId>) -> Mqtt {
-    let host = section.text("host", "\"127.0.0.1\"").map_or("127.0.0.1", |found| {
-        check_host(&found);
-        found.value
-    });
-    let port = section.integer("port", 1..=65535, 1883);
-    let prefix = prefix(&section, station);
-    let client_id = client_id(&section, station);
-    let username = section.text("username", "none");
-    let password_file = section.text("password_file", "none");
-    if let (Some(found), None) = (&password_file, &username) {
-        found.refuse("a password needs a user name", "set username too");
-    }
-    let mqtt = Mqtt {
-        host: host.to_owned(),
-        port: port as u16,
-        prefix,
-        client_id,
-        username: username.map(|found| found.value.to_owned()),
-        password_file: password_file.map(|found| section.anchor(found.value)),
-        keep_alive_s: section.integer("keep_alive_s", 2..=600, 5) as u16,
-        live_in_flight_max: section.integer("live_in_flight_max", 1..=IN_FLIGHT_MAX, 32) as u16,
-        hist_in_flight_max: section.integer("hist_in_flight_max", 1..=IN_FLIGHT_MAX, 32) as u16,
-    };
-    section.finish();
-    mqtt
-}
-
-pub(super) fn check_host(found: &Found<'_, &str>) {
-    let host = found.value;
-    if host.is_empty() || host.contains(['/', ' ']) || has_port(host) {
-        found.refuse("not a host", "use a bare name or address; the port is a field of its own");
-    }
-}
-
-/// `name:1883`, which is not an IPv6 address (those have two colons at least).
-fn has_port(host: &str) -> bool {
-    host.matches(':').count() == 1
-}
-
-fn prefix(section: &Section<'_>, station: Option<&StationId>) -> String {
-    let Some(found) = section.text("prefix", "\"crr\"") else { return "crr".to_owned() };
-    let prefix = found.value;
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    if prefix.split('/').any(|level| level.is_empty() || !level.bytes().all(allowed)) {
-        found.refuse(
-            "not a topic prefix",
-            "use levels of ASCII letters, digits, '-', '_' or '.', joined by '/'",
-        );
-    }
-    // Prefix, station and name, joined by two slashes.
-    let station_bytes = station.map_or(StationId::BYTES_MAX, |s| s.as_str().len());
-    let topic_bytes = prefix.len() + station_bytes + TOPIC_NAME_BYTES_MAX + 2;
-    let levels = prefix.split('/').count() + 2;
-    if topic_bytes > TOPIC_BYTES_MAX || levels > TOPIC_LEVELS_MAX {
-        found.refuse(
-            format!("gives topics of {topic_bytes} characters and {levels} levels"),
-            format!(
-                "shorten it: PLCs take {TOPIC_BYTES_MAX} characters and {TOPIC_LEVELS_MAX} levels"
-            ),
-        );
-    }
-    prefix.to_owned()
-}
-
-fn client_id(section: &Section<'_>, station: Option<&StationId>) -> String {
-    let Some(found) = section.text("client_id", "\"crrd-STATION\"") else {
-        return format!("crrd-{}", station.map_or("", |s| s.as_str()));
-    };
-    let allowed = |b: u8| b.is_ascii_graphic();
-    let id = found.value;
-    if id.is_empty() || id.len() > CLIENT_ID_BYTES_MAX || !id.bytes().all(allowed) {
-        let remedy = format!("use 1 to {CLIENT_ID_BYTES_MAX} ASCII characters without white space");
-        found.refuse("not a client id", remedy);
-    }
-    id.to_owned()
 }
 
 fn recipes(top: &Section<'_>) -> Vec<Recipe> {

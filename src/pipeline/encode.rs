@@ -80,6 +80,9 @@ pub(super) fn report(epoch: u32, report: &Report) -> Vec<u8> {
             let text = "the broker cuts us off after connecting: is our client id in use twice?";
             ("takeover", u64::from(*times), text.to_owned())
         }
+        Report::PublishRefused { topic, reason } => {
+            ("publish_refused", 1, format!("the broker refuses what we send to {topic}: {reason}"))
+        }
         Report::SubscriptionRefused { topic } => {
             ("subscription_refused", 1, format!("the broker does not let us listen on {topic}"))
         }

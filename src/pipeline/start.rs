@@ -39,6 +39,10 @@ pub struct Broker {
     pub host: String,
     /// TCP port.
     pub port: u16,
+    /// Version of MQTT.
+    pub version: publish::Version,
+    /// TLS; `None` = plain TCP.
+    pub tls: Option<publish::TlsFiles>,
     /// First topic levels.
     pub prefix: String,
     /// MQTT client id, unique at the broker.
@@ -135,7 +139,9 @@ impl Line {
             software_trigger: false,
         };
         let board = Arc::new(Board::new(opened.epoch, settings, spec.sha256.clone(), armed.id));
-        let publisher = start_publisher(parts.broker, topics, &board, JournalOutbox(reader))?;
+        let live_expiry_s = live_expiry_s(parts.latency_ms_max);
+        let outbox = JournalOutbox(reader);
+        let publisher = start_publisher(parts.broker, topics, live_expiry_s, &board, outbox)?;
         let encoder = Encoder {
             station: parts.station,
             engine_sha256: spec.sha256.clone(),
@@ -216,20 +222,29 @@ impl Line {
     }
 }
 
+/// A verdict that reaches the PLC after the deadline is worth nothing; MQTT counts in seconds.
+fn live_expiry_s(latency_ms_max: u64) -> u32 {
+    u32::try_from(latency_ms_max.div_ceil(1_000)).unwrap_or(u32::MAX).max(1)
+}
+
 fn start_publisher(
     broker: Broker,
     topics: Topics,
+    live_expiry_s: u32,
     board: &Board,
     outbox: JournalOutbox,
 ) -> Result<Publisher, PipelineError> {
     let settings = publish::Settings {
         host: broker.host,
         port: broker.port,
+        version: broker.version,
+        tls: broker.tls,
         client_id: broker.client_id,
         credentials: broker.credentials,
         keep_alive_s: broker.keep_alive_s,
         topics: encode::topic_names(&topics),
         subscriptions: Vec::new(),
+        live_expiry_s,
         will: board.offline(),
         state: board.state(),
         heartbeat: encode::heartbeat,

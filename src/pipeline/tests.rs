@@ -81,6 +81,8 @@ fn parts(dir: &Path, camera: Box<dyn Camera>) -> (Parts, mpsc::Receiver<VerdictR
         host: "127.0.0.1".to_owned(),
         // Nobody listens on the discard port: the line must not care.
         port: 9,
+        version: crate::publish::Version::V3_1_1,
+        tls: None,
         prefix: "crr".to_owned(),
         client_id: "test".to_owned(),
         credentials: None,

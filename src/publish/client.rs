@@ -1,6 +1,6 @@
 //! The publisher's thread: joins session, connection, outbox and clock. No decisions here.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,6 +89,8 @@ struct Shell {
     closed: bool,
     /// Topics that were refused at the last connection: told when they change.
     refused: Vec<String>,
+    /// Refused publishes that were told, by topic.
+    refusals: BTreeMap<&'static str, &'static str>,
 }
 
 impl Shell {
@@ -114,6 +116,7 @@ impl Shell {
             outbox_failed: false,
             closed: false,
             refused: Vec::new(),
+            refusals: BTreeMap::new(),
         }
     }
 
@@ -144,13 +147,15 @@ impl Shell {
 
     fn link_handle(&mut self, event: LinkEvent) {
         match event {
-            LinkEvent::Connected => {
+            LinkEvent::Connected(offer) => {
                 tracing::info!(broker = %self.broker(), "connected to the broker");
+                self.session.narrow(offer);
                 let newest = self.outbox.newest();
                 self.handle(Event::Connected { newest });
             }
             LinkEvent::Sent(id) => self.handle(Event::Sent(id)),
             LinkEvent::Acked(id) => self.handle(Event::Acked(id)),
+            LinkEvent::Refused { id, reason } => self.handle(Event::Refused { id, reason }),
             LinkEvent::Subscribed { refused } => self.subscribed(refused),
             // No consumer yet.
             LinkEvent::Message(message) => {
@@ -243,7 +248,7 @@ impl Shell {
                 let done = self.outbox.commit_cursor(cursor);
                 self.note_outbox(done.err());
             }
-            Action::Report(report) => self.report(report),
+            Action::Report(report) => self.report_once(report),
         }
     }
 
@@ -272,6 +277,16 @@ impl Shell {
         }
     }
 
+    /// A refusal is told once for each topic and reason, not at every try.
+    fn report_once(&mut self, report: Report) {
+        if let Report::PublishRefused { topic, reason } = report
+            && self.refusals.insert(topic, reason) == Some(reason)
+        {
+            return;
+        }
+        self.report(report);
+    }
+
     fn report(&self, report: Report) {
         match &report {
             Report::Undeliverable { row, mask, bytes, bytes_max } => tracing::error!(
@@ -285,6 +300,11 @@ impl Shell {
                 times, client_id = %self.settings.client_id,
                 "the broker cuts us off right after connecting: does another client use this \
                  client id?"),
+            Report::PublishRefused { topic, reason } => tracing::error!(
+                topic,
+                reason,
+                "the broker refuses our messages: allow this topic in its access list"
+            ),
             Report::SubscriptionRefused { topic } => tracing::error!(
                 topic,
                 "the broker does not let us listen: allow this topic in its access list"

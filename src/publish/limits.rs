@@ -42,6 +42,41 @@ impl Default for Limits {
     }
 }
 
+/// What a broker takes, as it said when it took the connection. MQTT 3.1.1 has no words for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Publishes it takes without having acknowledged them (receive maximum).
+    pub receive_max: u16,
+    /// Largest packet, in bytes.
+    pub packet_bytes_max: usize,
+}
+
+impl Offer {
+    /// Nothing was said.
+    pub const UNBOUNDED: Self = Self { receive_max: u16::MAX, packet_bytes_max: usize::MAX };
+}
+
+impl Limits {
+    /// These limits, narrowed to what the broker takes. One packet id is left to the
+    /// subscription, and live verdicts keep half of a narrowed window.
+    pub(crate) fn narrowed(self, offer: Offer) -> Self {
+        let window = self.window.min(offer.receive_max.saturating_sub(1)).max(1);
+        let payload_bytes_max = offer.packet_bytes_max.saturating_sub(PACKET_ROOM_BYTES);
+        Self {
+            window,
+            bulk_window: self.bulk_window.min((window / 2).max(1)),
+            payload_bytes_max: self.payload_bytes_max.min(payload_bytes_max),
+            ..self
+        }
+    }
+}
+
+/// Room for topic name, header and properties above the payload limit, in bytes.
+pub(crate) const PACKET_ROOM_BYTES: usize = 512;
+/// A broker must take packets of this size, in bytes: a verdict, a state, an event. Larger ones
+/// are masks, which may be left out.
+pub const PACKET_BYTES_NEEDED: usize = 2 << 10;
+
 /// Rows asked from the outbox at once: one read serves two bulk windows, and memory stays small
 /// when each carries a mask.
 pub(super) const PAGE_ROWS: usize = 64;
@@ -56,3 +91,23 @@ pub(super) const CURSOR_STEP_ROWS: u64 = 64;
 pub(super) const SHORT_LIVED_MS: u64 = 5_000;
 /// Short connections in a row that look like a second client with our id.
 pub(super) const TAKEOVER_TIMES: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_narrows_the_window_and_live_verdicts_keep_half_of_it() {
+        let limits = Limits::default();
+        assert_eq!(limits.narrowed(Offer::UNBOUNDED), limits);
+        let offer = |receive_max| Offer { receive_max, packet_bytes_max: 4_608 };
+        // Mosquitto's default.
+        let narrowed = limits.narrowed(offer(20));
+        assert_eq!((narrowed.window, narrowed.bulk_window), (19, 9));
+        assert_eq!(narrowed.payload_bytes_max, 4_096);
+        for receive_max in 0..=3 {
+            let narrowed = limits.narrowed(offer(receive_max));
+            assert_eq!((narrowed.window, narrowed.bulk_window), (receive_max.max(2) - 1, 1));
+        }
+    }
+}

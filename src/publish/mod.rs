@@ -11,7 +11,8 @@
 //! and events follow on the bulk share of the window.
 //!
 //! `session` is the protocol as a pure state machine, `link` one connection of the client
-//! library, `client` the thread that joins them with the outbox.
+//! library (MQTT 3.1.1 or 5), `tls` what secures it, `client` the thread that joins them with the
+//! outbox.
 
 mod client;
 mod limits;
@@ -19,10 +20,13 @@ mod link;
 mod publisher;
 pub mod session;
 pub mod sparkplug;
+mod tls;
 mod types;
 
-pub use limits::Limits;
+pub use limits::{Limits, Offer, PACKET_BYTES_NEEDED};
 pub use publisher::{Flushed, Notifier, PublishError, Publisher};
+pub use tls::{Certificate, ClientFiles, TlsError, TlsFiles, Validity};
 pub use types::{
     Credentials, Health, Outbox, OutboxError, Report, Row, RowId, RowKind, Settings, TopicNames,
+    Version,
 };

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::session::Topic;
+
 /// Number of a journal row: grows with time, never used twice, 0 = before the first.
 pub type RowId = u64;
 
@@ -75,6 +77,21 @@ pub struct TopicNames {
     pub event: String,
 }
 
+impl TopicNames {
+    /// The name of a topic.
+    pub(super) fn of(&self, topic: Topic) -> &str {
+        match topic {
+            Topic::Verdict => &self.verdict,
+            Topic::Last => self.last.as_ref().unwrap_or(&self.verdict),
+            Topic::State => &self.state,
+            Topic::Heartbeat(_) => &self.heartbeat,
+            Topic::Hist => &self.hist,
+            Topic::Mask => &self.mask,
+            Topic::Event => &self.event,
+        }
+    }
+}
+
 /// User name and password for the broker; the password is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
@@ -90,6 +107,16 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// Version of the protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Version {
+    /// MQTT 3.1.1.
+    #[default]
+    V3_1_1,
+    /// MQTT 5: verdicts expire, and a refused publish is told.
+    V5,
+}
+
 /// Where and how to publish.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -97,6 +124,10 @@ pub struct Settings {
     pub host: String,
     /// Broker's port.
     pub port: u16,
+    /// Version of MQTT.
+    pub version: Version,
+    /// TLS; `None` = plain TCP.
+    pub tls: Option<super::TlsFiles>,
     /// MQTT client id; must be unique at the broker.
     pub client_id: String,
     /// User name and password.
@@ -109,6 +140,9 @@ pub struct Settings {
     pub subscriptions: Vec<String>,
     /// Retained `state` payload that the broker publishes when the connection breaks.
     pub will: Vec<u8>,
+    /// After so many seconds a live verdict is of no use and the broker forgets it, at least 1;
+    /// MQTT 5 only.
+    pub live_expiry_s: u32,
     /// First `state` payload; later ones by [`super::Publisher::set_state`].
     pub state: Vec<u8>,
     /// Heartbeat payload of a counter.
@@ -136,6 +170,14 @@ pub enum Report {
     TakeoverSuspected {
         /// Short connections in a row.
         times: u32,
+    },
+    /// The broker did not pass a publish on. A mask or the newest verdict for displays is then
+    /// left out; anything else is tried again for ever.
+    PublishRefused {
+        /// Last level of the topic.
+        topic: &'static str,
+        /// The broker's reason.
+        reason: &'static str,
     },
     /// The broker does not let us listen on a topic: what is sent there is not heard.
     SubscriptionRefused {

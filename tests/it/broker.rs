@@ -53,17 +53,20 @@ impl Broker {
 
     /// The same with these lines in its configuration.
     pub(crate) fn start_with(lines: &str) -> Option<Self> {
+        let port = free_port();
+        let fixed =
+            format!("listener {port} 127.0.0.1\npersistence false\nmax_queued_messages 0\n");
+        Self::start_from(&(fixed + lines), port)
+    }
+
+    /// The same with this configuration, which listens on `port`.
+    pub(crate) fn start_from(config: &str, port: u16) -> Option<Self> {
         let Some(program) = program() else {
             println!("skipped: mosquitto is not installed");
             return None;
         };
         let dir = tempfile::tempdir().unwrap();
-        let port = free_port();
-        let config = format!(
-            "listener {port} 127.0.0.1\npersistence false\nmax_queued_messages 0\n\
-             log_dest file {}\n{lines}",
-            dir.path().join("log").display()
-        );
+        let config = format!("{config}\nlog_dest file {}\n", dir.path().join("log").display());
         std::fs::write(dir.path().join("conf"), config).unwrap();
         let mut broker = Self { program, dir, child: None, port };
         broker.revive();
@@ -99,6 +102,10 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         self.kill();
+        if thread::panicking() {
+            let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+            println!("--- log of the broker\n{log}");
+        }
     }
 }
 
@@ -213,10 +220,15 @@ impl Subscriber {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let id = format!("watcher-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let mut options = MqttOptions::new(id, "127.0.0.1", port);
-        options.set_keep_alive(Duration::from_secs(5)).set_max_packet_size(1 << 20, 1 << 20);
         if let Some((user, password)) = login {
             options.set_credentials(user, password);
         }
+        Self::with(options)
+    }
+
+    /// A subscriber that connects like this.
+    pub(crate) fn with(mut options: MqttOptions) -> Self {
+        options.set_keep_alive(Duration::from_secs(5)).set_max_packet_size(1 << 20, 1 << 20);
         let (client, mut connection) = Client::new(options, 10);
         let watcher =
             Self { messages: Arc::default(), subscribed: Arc::default(), stop: Arc::default() };

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crrd::journal::{self, Entry, Journal, Notice, Options, Sync};
 use crrd::publish::{
     Credentials, Flushed, Limits, Notifier, Outbox, OutboxError, Publisher, Report, Row, RowId,
-    RowKind, Settings, TopicNames,
+    RowKind, Settings, TopicNames, Version,
 };
 
 use crate::broker::{Broker, Relay, Subscriber, wait_for};
@@ -49,6 +49,8 @@ fn settings(port: u16) -> Settings {
     Settings {
         host: "127.0.0.1".into(),
         port,
+        version: Version::V3_1_1,
+        tls: None,
         client_id: "crrd-s1".into(),
         credentials: None,
         keep_alive_s: 5,
@@ -62,6 +64,7 @@ fn settings(port: u16) -> Settings {
             event: name("event"),
         },
         subscriptions: Vec::new(),
+        live_expiry_s: 1,
         will: b"gone".to_vec(),
         state: b"ready".to_vec(),
         heartbeat: |count| count.to_string().into_bytes(),

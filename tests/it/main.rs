@@ -4,10 +4,12 @@
 
 mod broker;
 mod delivery;
+mod doctor;
 mod happy;
 mod inspect;
 mod journal_cost;
 mod outage;
+mod pki;
 mod plc;
 mod refused;
 mod signs;

@@ -136,6 +136,12 @@ impl Bench {
         text
     }
 
+    /// The same with these lines in `[mqtt]`. MQTT 5 takes no keep-alive as short as the usual.
+    pub(crate) fn config_with(&self, mqtt: &str) -> String {
+        let keep_alive = if mqtt.contains("version = \"5\"") { 5 } else { 2 };
+        self.config().replace("keep_alive_s = 2", &format!("keep_alive_s = {keep_alive}\n{mqtt}"))
+    }
+
     /// Starts `crrd run`.
     pub(crate) fn run(&self) -> Running {
         self.run_text(&self.config())

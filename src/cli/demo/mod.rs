@@ -140,6 +140,8 @@ fn parts(
         broker: Broker {
             host: "127.0.0.1".to_owned(),
             port: broker.port(),
+            version: crate::publish::Version::V3_1_1,
+            tls: None,
             prefix: PREFIX.to_owned(),
             client_id: format!("crrd-{STATION}"),
             credentials: None,

@@ -1,6 +1,7 @@
 //! One connection of the MQTT client library, used once and thrown away.
 //!
-//! What rumqttc 0.25.1 does, and what follows from it:
+//! What rumqttc 0.25.1 does, read in its source and tried, and what follows from it. Of both
+//! protocol versions:
 //! - A broker without a session for us makes it clear everything pending, even what was never
 //!   sent: so we ask for a clean session, and after any error the client is dropped.
 //! - A publish over the packet limit is accepted, fails when it is encoded, and is tried again
@@ -13,43 +14,63 @@
 //! - Packet ids are given in the order of the queue, from 1 to the in-flight bound: so that bound
 //!   is set far above the window, and an id comes back only after many others.
 //! - Subscriptions are not remembered: so they are the first request of every connection, queued
-//!   before it is made. They take packet id 1, which is told as [`Outgoing::Subscribe`]; so the
+//!   before it is made. They take packet id 1, which is told as `Outgoing::Subscribe`; so the
 //!   publishes keep their ids in the order of hand-over, and id 1 comes back long after SUBACK.
 //! - A message over the incoming limit ends the connection: so that limit is far above what a
 //!   message to us may have, and what is too large for us but below it is only told of.
+//!
+//! Of MQTT 5 alone:
+//! - The broker's receive maximum (Mosquitto: 20) becomes the in-flight bound and the highest
+//!   packet id. What we hand over beyond it waits in the library's queue, live verdicts behind
+//!   late ones: so it is told to the session ([`Offer`]), whose window shrinks to one less, which
+//!   leaves an id to the subscription.
+//! - A packet over the broker's maximum packet size fails as over our own limit: so that is told
+//!   to the session, too, and a broker that cannot take a verdict is not connected to.
+//! - A PUBACK with a bad reason counts as any other for the library, which only logs it; after
+//!   it, a publish that waits for the id is stuck: so the reason is told to the session.
+//! - A keep-alive below 5 s is a panic: so it is refused in the configuration.
+//! - Our own packet limit is told to the broker, which drops larger messages before us.
+//! - A flush to a socket that takes nothing more never ends: the session gives up a connection
+//!   whose acknowledgements stay away, and dropping it ends the flush.
 
-use rumqttc::{
-    AsyncClient, Event, EventLoop, LastWill, MqttOptions, Outgoing, Packet, QoS, SubAck,
-    SubscribeFilter, SubscribeReasonCode,
-};
+mod v4;
+mod v5;
+
+use rumqttc::NetworkOptions;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::limits::{Limits, Offer};
 use super::session::{Publish, Topic};
-use super::types::Settings;
+use super::tls::TlsFiles;
+use super::types::{Settings, Version};
 use crate::message::COMMAND_BYTES_MAX;
 
 /// Packet ids in rotation; the window is far smaller, so an id never comes back while an
 /// acknowledgement for its last use could still be on the way.
 const PACKET_IDS: u16 = 1_000;
-/// Wait for TCP, CONNACK and each flush, in seconds.
+/// Wait for TCP, TLS, CONNACK and each flush, in seconds.
 const CONNECT_WAIT_S: u64 = 5;
-/// Room for topic name and header above the payload limit, in bytes.
-const PACKET_ROOM_BYTES: usize = 512;
 /// Largest packet taken from the broker, in bytes: a bound on memory, not on messages.
 const INCOMING_BYTES_MAX: usize = 256 << 10;
 /// Events on their way from the connection's task; the task waits when it is full.
 const EVENTS_MAX: usize = 256;
-/// Requests besides the window: heartbeats and the disconnect.
+/// Requests besides the window: the subscription, heartbeats and the disconnect.
 const SPARE_REQUESTS: usize = 64;
 
 /// What the connection's task reports.
 #[derive(Debug)]
 pub(super) enum LinkEvent {
-    Connected,
+    /// The broker took the connection, on these conditions.
+    Connected(Offer),
     Sent(u16),
     Acked(u16),
+    /// The broker answered a publish with a reason why it does not pass it on.
+    Refused {
+        id: u16,
+        reason: &'static str,
+    },
     /// The broker answered the subscriptions; it refused these topics.
     Subscribed {
         refused: Vec<String>,
@@ -77,10 +98,17 @@ pub(super) struct Message {
     pub(super) retained: bool,
 }
 
+/// The library's handle, by protocol version.
+#[derive(Debug)]
+enum Client {
+    V4(rumqttc::AsyncClient),
+    V5(rumqttc::v5::AsyncClient),
+}
+
 /// A connection being made or standing.
 #[derive(Debug)]
 pub(super) struct Link {
-    client: AsyncClient,
+    client: Option<Client>,
     task: JoinHandle<()>,
     events: mpsc::Receiver<LinkEvent>,
 }
@@ -96,21 +124,30 @@ impl Link {
     /// Begins to connect; must be called inside the runtime.
     pub(super) fn open(settings: &Settings) -> Self {
         let requests = usize::from(settings.limits.window) + SPARE_REQUESTS;
-        let (client, mut event_loop) = AsyncClient::new(options(settings), requests);
-        let topics = settings.subscriptions.clone();
-        if !topics.is_empty() {
-            let filters =
-                topics.iter().map(|topic| SubscribeFilter::new(topic.clone(), QoS::AtLeastOnce));
-            // The queue is empty, and the names were checked when the publisher was started.
-            let _ = client.try_subscribe_many(filters);
-        }
-        let mut network = event_loop.network_options();
-        network.set_tcp_nodelay(true);
-        network.set_connection_timeout(CONNECT_WAIT_S);
-        event_loop.set_network_options(network);
         let (sender, events) = mpsc::channel(EVENTS_MAX);
-        let task = tokio::spawn(drive(event_loop, topics, sender));
-        Self { client, task, events }
+        let transport = match TlsFiles::transport(settings.tls.as_ref()) {
+            Ok(transport) => transport,
+            Err(cause) => {
+                let task = tokio::spawn(async move {
+                    // Nobody to tell means that nobody waits.
+                    let _ = sender.send(LinkEvent::Lost(cause)).await;
+                });
+                return Self { client: None, task, events };
+            }
+        };
+        let (client, task) = match settings.version {
+            Version::V3_1_1 => {
+                let (client, event_loop) = v4::open(settings, transport, requests);
+                let topics = settings.subscriptions.clone();
+                (Client::V4(client), tokio::spawn(v4::drive(event_loop, topics, sender)))
+            }
+            Version::V5 => {
+                let (client, event_loop) = v5::open(settings, transport, requests);
+                let (topics, limits) = (settings.subscriptions.clone(), settings.limits);
+                (Client::V5(client), tokio::spawn(v5::drive(event_loop, topics, limits, sender)))
+            }
+        };
+        Self { client: Some(client), task, events }
     }
 
     pub(super) async fn event(&mut self) -> LinkEvent {
@@ -126,93 +163,81 @@ impl Link {
     pub(super) fn publish(&self, settings: &Settings, publish: Publish) -> bool {
         let Publish { topic, payload } = publish;
         let names = &settings.topics;
-        let (name, retain) = match topic {
-            Topic::Verdict => (&names.verdict, false),
-            Topic::Last => (names.last.as_ref().unwrap_or(&names.verdict), names.last.is_some()),
-            Topic::State => (&names.state, true),
-            Topic::Heartbeat(count) => {
-                let (payload, at_most_once) = ((settings.heartbeat)(count), QoS::AtMostOnce);
-                // One that finds no room is no loss: there is more urgent traffic.
-                let _ = self.client.try_publish(&names.heartbeat, at_most_once, false, payload);
-                return true;
-            }
-            Topic::Hist => (&names.hist, false),
-            Topic::Mask => (&names.mask, false),
-            Topic::Event => (&names.event, false),
+        let (payload, acknowledged) = match topic {
+            Topic::Heartbeat(count) => ((settings.heartbeat)(count), false),
+            _ => (payload, true),
         };
-        self.client.try_publish(name, QoS::AtLeastOnce, retain, payload).is_ok()
+        let message = Outgoing {
+            topic: names.of(topic),
+            retain: topic == Topic::State || topic == Topic::Last && names.last.is_some(),
+            acknowledged,
+            expiry_s: (topic == Topic::Verdict).then_some(settings.live_expiry_s),
+            payload,
+        };
+        let queued = match &self.client {
+            Some(Client::V4(client)) => v4::publish(client, message),
+            Some(Client::V5(client)) => v5::publish(client, message),
+            None => false,
+        };
+        // A heartbeat that finds no room is no loss: there is more urgent traffic.
+        queued || !acknowledged
     }
 
     /// Queues a clean end: the broker then does not publish the last will.
     pub(super) fn close(&self) {
         // A full queue means a dead connection; dropping it is all that is left.
-        let _ = self.client.try_disconnect();
-    }
-}
-
-fn options(settings: &Settings) -> MqttOptions {
-    let mut options = MqttOptions::new(&settings.client_id, &settings.host, settings.port);
-    let packet_bytes_max = settings.limits.payload_bytes_max + PACKET_ROOM_BYTES;
-    options
-        .set_clean_session(true)
-        .set_keep_alive(Duration::from_secs(settings.keep_alive_s.max(1).into()))
-        .set_inflight(PACKET_IDS.max(settings.limits.window.saturating_mul(2)))
-        .set_max_packet_size(INCOMING_BYTES_MAX.max(packet_bytes_max), packet_bytes_max)
-        .set_last_will(LastWill::new(
-            &settings.topics.state,
-            settings.will.clone(),
-            QoS::AtLeastOnce,
-            true,
-        ));
-    if let Some(credentials) = &settings.credentials {
-        options.set_credentials(&credentials.user, &credentials.password);
-    }
-    options
-}
-
-/// Polls until the first error: polling on would reconnect with the library's own memory.
-async fn drive(mut event_loop: EventLoop, topics: Vec<String>, sender: mpsc::Sender<LinkEvent>) {
-    loop {
-        let (event, last) = match event_loop.poll().await {
-            Ok(event) => match told(event, &topics) {
-                Some(event) => (event, false),
-                None => continue,
-            },
-            Err(error) => (LinkEvent::Lost(error.to_string()), true),
-        };
-        if sender.send(event).await.is_err() || last {
-            return;
+        match &self.client {
+            Some(Client::V4(client)) => drop(client.try_disconnect()),
+            Some(Client::V5(client)) => drop(client.try_disconnect()),
+            None => {}
         }
     }
 }
 
-/// What of the library's event matters to the session.
-fn told(event: Event, topics: &[String]) -> Option<LinkEvent> {
-    Some(match event {
-        Event::Incoming(Packet::ConnAck(_)) => LinkEvent::Connected,
-        Event::Incoming(Packet::PubAck(ack)) => LinkEvent::Acked(ack.pkid),
-        Event::Incoming(Packet::SubAck(ack)) => {
-            LinkEvent::Subscribed { refused: refused(&ack, topics) }
-        }
-        Event::Incoming(Packet::Publish(publish)) => {
-            let (topic, bytes) = (publish.topic, publish.payload.len());
-            if bytes > COMMAND_BYTES_MAX {
-                return Some(LinkEvent::MessageTooLarge { topic, bytes });
-            }
-            let payload = publish.payload.to_vec();
-            LinkEvent::Message(Message { topic, payload, retained: publish.retain })
-        }
-        // Packet id 0 is a publish without acknowledgement.
-        Event::Outgoing(Outgoing::Publish(id)) if id != 0 => LinkEvent::Sent(id),
-        Event::Outgoing(Outgoing::Disconnect) => LinkEvent::Closed,
-        _ => return None,
-    })
+/// A publish of either protocol version.
+struct Outgoing<'a> {
+    topic: &'a str,
+    retain: bool,
+    /// QoS 1, else 0.
+    acknowledged: bool,
+    /// After so many seconds the broker forgets it; MQTT 5 only.
+    expiry_s: Option<u32>,
+    payload: Vec<u8>,
+}
+
+fn keep_alive(settings: &Settings) -> Duration {
+    Duration::from_secs(settings.keep_alive_s.max(1).into())
+}
+
+fn network_options() -> NetworkOptions {
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    network.set_connection_timeout(CONNECT_WAIT_S);
+    network
+}
+
+fn packet_ids(limits: &Limits) -> u16 {
+    PACKET_IDS.max(limits.window.saturating_mul(2))
+}
+
+fn packet_bytes_max(limits: &Limits) -> usize {
+    limits.payload_bytes_max + super::limits::PACKET_ROOM_BYTES
+}
+
+fn incoming_bytes_max(limits: &Limits) -> usize {
+    INCOMING_BYTES_MAX.max(packet_bytes_max(limits))
+}
+
+/// A message for the station, or the news that it is too large for it.
+fn message(topic: String, payload: &[u8], retained: bool) -> LinkEvent {
+    if payload.len() > COMMAND_BYTES_MAX {
+        return LinkEvent::MessageTooLarge { topic, bytes: payload.len() };
+    }
+    LinkEvent::Message(Message { topic, payload: payload.to_vec(), retained })
 }
 
 /// The topics without a good answer; the answers come in the order of the topics.
-fn refused(ack: &SubAck, topics: &[String]) -> Vec<String> {
-    let granted =
-        |i: usize| matches!(ack.return_codes.get(i), Some(SubscribeReasonCode::Success(_)));
+fn refused(topics: &[String], granted: impl Fn(usize) -> bool) -> Vec<String> {
     let refused = topics.iter().enumerate().filter(|(i, _)| !granted(*i));
     refused.map(|(_, topic)| topic.clone()).collect()
 }

@@ -11,11 +11,13 @@ use crate::publish::{Limits, TopicNames};
 const PATIENCE: Duration = Duration::from_secs(20);
 const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
 
-fn settings(port: u16) -> Settings {
+fn settings(port: u16, version: Version) -> Settings {
     let name = |last: &str| format!("crr/s1/{last}");
     Settings {
         host: "127.0.0.1".into(),
         port,
+        version,
+        tls: None,
         client_id: "crrd-s1".into(),
         credentials: None,
         keep_alive_s: 30,
@@ -29,6 +31,7 @@ fn settings(port: u16) -> Settings {
             event: name("event"),
         },
         subscriptions: vec![name("cmd"), name("ack")],
+        live_expiry_s: 1,
         will: b"gone".to_vec(),
         state: b"ready".to_vec(),
         heartbeat: |count| count.to_string().into_bytes(),
@@ -82,11 +85,12 @@ fn publish(flags: u8, topic: &str, payload: &[u8]) -> Vec<u8> {
 
 /// Runs `broker` in a thread with the accepted connection while `station` has the link.
 fn with_broker<F: Future<Output = ()>>(
+    version: Version,
     broker: impl FnOnce(TcpStream) + Send + 'static,
     station: impl FnOnce(Link, Settings) -> F,
 ) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let settings = settings(listener.local_addr().unwrap().port());
+    let settings = settings(listener.local_addr().unwrap().port(), version);
     let accept = move || {
         let (stream, _) = listener.accept().unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -131,8 +135,8 @@ fn it_subscribes_first_and_tells_of_messages_and_of_what_is_refused() {
         // Held until the station has gone.
         let _ = stream.read(&mut [0]);
     };
-    with_broker(broker, async |mut link, settings| {
-        assert!(matches!(next(&mut link).await, LinkEvent::Connected));
+    with_broker(Version::V3_1_1, broker, async |mut link, settings| {
+        assert!(matches!(next(&mut link).await, LinkEvent::Connected(_)));
         let LinkEvent::Subscribed { refused } = next(&mut link).await else { panic!() };
         assert_eq!(refused, ["crr/s1/ack"]);
         let LinkEvent::Message(message) = next(&mut link).await else { panic!() };
@@ -146,5 +150,87 @@ fn it_subscribes_first_and_tells_of_messages_and_of_what_is_refused() {
         assert!(link.publish(&settings, verdict));
         assert!(matches!(next(&mut link).await, LinkEvent::Sent(2)));
         assert!(matches!(next(&mut link).await, LinkEvent::Acked(2)));
+    });
+}
+
+/// CONNACK of MQTT 5 with these properties.
+fn connack(properties: &[u8]) -> Vec<u8> {
+    encoded(0x20, &[&[0, 0, properties.len() as u8], properties].concat())
+}
+
+#[test]
+fn mqtt_5_says_what_it_needs_and_takes_only_good_acknowledgements() {
+    let broker = |mut stream: TcpStream| {
+        let (first, body) = packet(&mut stream);
+        assert_eq!((first, &body[..7]), (0x10, &b"\0\x04MQTT\x05"[..]));
+        assert_eq!(body[7] & 0x02, 0x02, "clean start");
+        let properties = &body[11..11 + usize::from(body[10])];
+        assert_eq!(
+            properties, b"\x11\0\0\0\0\x27\0\x04\0\0",
+            "session expiry 0, packets of 256 KiB"
+        );
+        // Receive maximum 20, maximum packet size 4096.
+        stream.write_all(&connack(b"\x21\0\x14\x27\0\0\x10\0")).unwrap();
+        let (first, body) = packet(&mut stream);
+        assert_eq!((first, &body[..2]), (0x82, &[0, 1][..]), "SUBSCRIBE with id 1");
+        // Not authorised for the second.
+        stream.write_all(&encoded(0x90, &[0, 1, 0, 1, 0x87])).unwrap();
+        let (first, body) = packet(&mut stream);
+        assert_eq!((first, &body[..16]), (0x32, &b"\0\x0ecrr/s1/verdict"[..]));
+        // Packet id, five bytes of properties: message expiry of a second.
+        assert_eq!(&body[16..], [&[0, 2, 5, 2, 0, 0, 0, 1][..], b"pass"].concat());
+        let (_, body) = packet(&mut stream);
+        assert_eq!(&body[13..], [&[0, 3, 0][..], b"late"].concat(), "no expiry on hist");
+        // Nobody listens, which is good; not authorised, which is not.
+        stream.write_all(&encoded(0x40, &[0, 2, 0x10])).unwrap();
+        stream.write_all(&encoded(0x40, &[0, 3, 0x87, 0])).unwrap();
+        let _ = stream.read(&mut [0]);
+    };
+    with_broker(Version::V5, broker, async |mut link, settings| {
+        let LinkEvent::Connected(offer) = next(&mut link).await else { panic!() };
+        assert_eq!(offer, Offer { receive_max: 20, packet_bytes_max: 4_096 });
+        let LinkEvent::Subscribed { refused } = next(&mut link).await else { panic!() };
+        assert_eq!(refused, ["crr/s1/ack"]);
+        for (topic, payload) in [(Topic::Verdict, "pass"), (Topic::Hist, "late")] {
+            let payload = payload.as_bytes().to_vec();
+            assert!(link.publish(&settings, Publish { topic, payload }));
+        }
+        assert!(matches!(next(&mut link).await, LinkEvent::Sent(2)));
+        assert!(matches!(next(&mut link).await, LinkEvent::Sent(3)));
+        assert!(matches!(next(&mut link).await, LinkEvent::Acked(2)));
+        let LinkEvent::Refused { id, reason } = next(&mut link).await else { panic!() };
+        assert_eq!((id, reason), (3, "not authorised"));
+    });
+}
+
+#[test]
+fn a_broker_that_cannot_carry_the_contract_is_not_connected_to() {
+    for (properties, says) in
+        [(&b"\x24\0"[..], "QoS"), (b"\x25\0", "retained"), (b"\x27\0\0\x01\0", "at most 256 bytes")]
+    {
+        let broker = move |mut stream: TcpStream| {
+            packet(&mut stream);
+            stream.write_all(&connack(properties)).unwrap();
+            while stream.read(&mut [0; 64]).is_ok_and(|bytes| bytes > 0) {}
+        };
+        with_broker(Version::V5, broker, async |mut link, _| {
+            let LinkEvent::Lost(cause) = next(&mut link).await else { panic!() };
+            assert!(cause.contains(says), "{cause}");
+        });
+    }
+}
+
+#[test]
+fn files_of_tls_that_cannot_be_used_are_a_lost_connection_with_the_cause() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let ca = std::path::PathBuf::from("/nowhere/ca.pem");
+    let settings = Settings {
+        tls: Some(crate::publish::TlsFiles { ca, client: None }),
+        ..settings(9, Version::V3_1_1)
+    };
+    runtime.block_on(async {
+        let mut link = Link::open(&settings);
+        let LinkEvent::Lost(cause) = next(&mut link).await else { panic!() };
+        assert!(cause.contains("/nowhere/ca.pem"), "{cause}");
     });
 }

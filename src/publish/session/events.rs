@@ -18,6 +18,13 @@ pub enum Event {
     Sent(u16),
     /// The broker acknowledged this packet id.
     Acked(u16),
+    /// The broker answered this packet id with a reason why it does not pass the publish on.
+    Refused {
+        /// Packet id.
+        id: u16,
+        /// The broker's words.
+        reason: &'static str,
+    },
     /// A row was committed.
     Live(Row),
     /// Answer to [`Action::ReadBacklog`].
@@ -84,6 +91,21 @@ pub enum Topic {
     Mask,
     /// Events.
     Event,
+}
+
+impl Topic {
+    /// Its last level.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Verdict => "verdict",
+            Self::Last => "last",
+            Self::State => "state",
+            Self::Heartbeat(_) => "hb",
+            Self::Hist => "hist",
+            Self::Mask => "mask",
+            Self::Event => "event",
+        }
+    }
 }
 
 /// Counters of the session.

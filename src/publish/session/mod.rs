@@ -26,6 +26,12 @@
 //! The client gives packet ids in the order publishes are handed to it and says so
 //! ([`Event::Sent`]); an acknowledgement that fits no publish in flight breaks the protocol, and
 //! the connection with it.
+//!
+//! # Refused publishes
+//! An acknowledgement may carry a reason why the broker did not pass the message on. A mask or
+//! `last` is then done without having been delivered: it is no record, and a broker that does not
+//! allow its topic must not hold up the verdicts. Everything else stays undelivered: the
+//! connection is given up, and delivery is tried again after the usual growing wait.
 
 mod backoff;
 mod events;
@@ -38,7 +44,8 @@ mod tests;
 use std::collections::VecDeque;
 
 use super::limits::{
-    CURSOR_STEP_ROWS, GRACE_MS, Limits, OUTBOX_RETRY_MS, PAGE_ROWS, SHORT_LIVED_MS, TAKEOVER_TIMES,
+    CURSOR_STEP_ROWS, GRACE_MS, Limits, OUTBOX_RETRY_MS, Offer, PAGE_ROWS, SHORT_LIVED_MS,
+    TAKEOVER_TIMES,
 };
 use super::types::{Report, Row, RowId, RowKind};
 use crate::frame::Nanos;
@@ -68,6 +75,8 @@ struct Bulk {
 /// The protocol's state.
 #[derive(Debug)]
 pub struct Session {
+    configured: Limits,
+    /// The configured ones as far as the broker goes along.
     limits: Limits,
     link: Link,
     backoff: Backoff,
@@ -112,6 +121,7 @@ impl Session {
         seed: u64,
     ) -> Self {
         Self {
+            configured: limits,
             limits,
             link: Link::Down,
             backoff: Backoff::new(limits.backoff_ms_min, limits.backoff_ms_max, seed),
@@ -149,6 +159,7 @@ impl Session {
             Event::Disconnected => self.disconnected(now, out),
             Event::Sent(id) => self.sent(now, id, out),
             Event::Acked(id) => self.acked(now, id, out),
+            Event::Refused { id, reason } => self.refused(now, id, reason, out),
             Event::Live(row) => self.announced(row, out),
             Event::Backlog(rows) => self.backlog(now, rows, out),
             Event::BacklogFailed => {
@@ -164,6 +175,11 @@ impl Session {
         }
         self.pump(now, out);
         self.tell_cursor(CURSOR_STEP_ROWS, out);
+    }
+
+    /// What the broker of the next connection takes; before [`Event::Connected`].
+    pub fn narrow(&mut self, offer: Offer) {
+        self.limits = self.configured.narrowed(offer);
     }
 
     /// True while a connection stands.
@@ -278,6 +294,25 @@ impl Session {
                 }
             }
             None => self.give_up(now, "the broker acknowledged what was not in flight", out),
+        }
+    }
+
+    fn refused(&mut self, now: Nanos, id: u16, reason: &'static str, out: &mut Vec<Action>) {
+        if !self.is_up() {
+            return;
+        }
+        let Some(tag) = self.window.acknowledge(id) else {
+            self.give_up(now, "the broker refused what was not in flight", out);
+            return;
+        };
+        out.push(Action::Report(Report::PublishRefused { topic: tag.topic.name(), reason }));
+        match (tag.topic, tag.row) {
+            (Topic::Last, _) => {}
+            (Topic::Mask, Some(row)) => {
+                self.counters.undeliverable += 1;
+                self.position.part_done(row);
+            }
+            _ => self.give_up(now, "the broker refused a publish", out),
         }
     }
 
@@ -497,7 +532,7 @@ impl Session {
         out: &mut Vec<Action>,
     ) {
         let bulk = matches!(topic, Topic::Hist | Topic::Mask | Topic::Event);
-        self.window.hand(Tag { row, bulk }, now);
+        self.window.hand(Tag { row, topic, bulk }, now);
         self.counters.published += 1;
         out.push(Action::Publish(Publish { topic, payload }));
     }

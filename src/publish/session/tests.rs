@@ -566,3 +566,61 @@ fn a_long_backlog_keeps_memory_bounded() {
     }
     assert_eq!(world.session.cursor(), 5_000);
 }
+
+/// A session that is up with `rows` handed out, ids 1, 2, ... in the order of hand-over.
+fn up_with(rows: Vec<Row>) -> (Session, Vec<Topic>) {
+    let mut session = Session::new(LIMITS, 0, b"state 0".to_vec(), true, 1);
+    let mut out = Vec::new();
+    session.handle(Nanos(0), Event::Connected { newest: 0 }, &mut out);
+    for row in rows {
+        session.handle(Nanos(0), Event::Live(row), &mut out);
+    }
+    let topics: Vec<_> = out
+        .iter()
+        .filter_map(|action| match action {
+            Action::Publish(p) if !matches!(p.topic, Topic::Heartbeat(_)) => Some(p.topic),
+            _ => None,
+        })
+        .collect();
+    for id in 1..=topics.len() {
+        session.handle(Nanos(0), Event::Sent(id as u16), &mut out);
+    }
+    (session, topics)
+}
+
+#[test]
+fn a_refused_mask_is_left_out_and_a_refused_verdict_is_kept_and_tried_again() {
+    let (mut session, topics) = up_with(vec![row(1, true)]);
+    let id = |topic| 1 + topics.iter().position(|t| *t == topic).unwrap() as u16;
+    let refused = |topic| Event::Refused { id: id(topic), reason: "not authorised" };
+    let mut out = Vec::new();
+    session.handle(Nanos(0), refused(Topic::Mask), &mut out);
+    let told = Report::PublishRefused { topic: "mask", reason: "not authorised" };
+    assert_eq!(out, [Action::Report(told)]);
+    session.handle(Nanos(0), Event::Acked(id(Topic::Verdict)), &mut out);
+    assert_eq!(session.cursor(), 1, "the row is done without its mask");
+    assert!(session.is_up());
+
+    let (mut session, topics) = up_with(vec![row(1, false)]);
+    let verdict = 1 + topics.iter().position(|t| *t == Topic::Verdict).unwrap() as u16;
+    out.clear();
+    session.handle(Nanos(0), Event::Refused { id: verdict, reason: "quota exceeded" }, &mut out);
+    assert!(matches!(out[..], [Action::Report(_), Action::Disconnect(_)]), "{out:?}");
+    assert_eq!(session.cursor(), 0, "not delivered");
+    out.clear();
+    // Our own end is no sign of a second client, however often it comes.
+    session.handle(Nanos(0), Event::Disconnected, &mut out);
+    assert!(matches!(out[..], [Action::Connect { after_ms: 1.. }]), "{out:?}");
+}
+
+#[test]
+fn a_narrow_broker_gets_no_more_than_it_takes() {
+    let mut session = Session::new(LIMITS, 0, b"state 0".to_vec(), false, 1);
+    session.narrow(Offer { receive_max: 4, packet_bytes_max: usize::MAX });
+    let mut out = Vec::new();
+    session.handle(Nanos(0), Event::Connected { newest: 0 }, &mut out);
+    for id in 1..=6 {
+        session.handle(Nanos(0), Event::Live(row(id, false)), &mut out);
+    }
+    assert_eq!(session.in_flight(), 3, "one id is left to the subscription");
+}

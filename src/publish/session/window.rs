@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::Topic;
 use crate::frame::Nanos;
 use crate::publish::types::RowId;
 
@@ -10,6 +11,8 @@ use crate::publish::types::RowId;
 pub(super) struct Tag {
     /// The row that waits for it; `None` for messages that are not rows.
     pub(super) row: Option<RowId>,
+    /// Where it went.
+    pub(super) topic: Topic,
     /// Counts against the bulk share.
     pub(super) bulk: bool,
 }

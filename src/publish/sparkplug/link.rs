@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::events::{Publish, Topics, Verb};
 use super::types::Settings;
+use crate::publish::TlsFiles;
 
 /// Wait for TCP, CONNACK and each flush, in seconds.
 const CONNECT_WAIT_S: u64 = 5;
@@ -48,7 +49,8 @@ pub(super) enum LinkEvent {
 /// A connection being made or standing.
 #[derive(Debug)]
 pub(super) struct Link {
-    client: AsyncClient,
+    /// `None` when it could not even be begun.
+    client: Option<AsyncClient>,
     task: JoinHandle<()>,
     events: mpsc::Receiver<LinkEvent>,
 }
@@ -63,15 +65,24 @@ impl Drop for Link {
 impl Link {
     /// Begins to connect; must be called inside the runtime.
     pub(super) fn open(settings: &Settings, topics: &Topics, will: Vec<u8>) -> Self {
-        let options = options(settings, topics, will);
+        let (sender, events) = mpsc::channel(EVENTS_MAX);
+        let mut options = options(settings, topics, will);
+        match TlsFiles::transport(settings.tls.as_ref()) {
+            Ok(transport) => drop(options.set_transport(transport)),
+            Err(cause) => {
+                let lost = LinkEvent::Lost { cause, connect_sent: false };
+                // Nobody to tell means that nobody waits.
+                let task = tokio::spawn(async move { drop(sender.send(lost).await) });
+                return Self { client: None, task, events };
+            }
+        }
         let (client, mut event_loop) = AsyncClient::new(options, REQUESTS_MAX);
         let mut network = event_loop.network_options();
         network.set_tcp_nodelay(true);
         network.set_connection_timeout(CONNECT_WAIT_S);
         event_loop.set_network_options(network);
-        let (sender, events) = mpsc::channel(EVENTS_MAX);
         let task = tokio::spawn(drive(event_loop, sender));
-        Self { client, task, events }
+        Self { client: Some(client), task, events }
     }
 
     pub(super) async fn event(&mut self) -> LinkEvent {
@@ -85,18 +96,22 @@ impl Link {
     /// False when the queue is full.
     pub(super) fn subscribe(&self, topics: Vec<String>) -> bool {
         let filter = |topic| SubscribeFilter::new(topic, QoS::AtLeastOnce);
-        self.client.try_subscribe_many(topics.into_iter().map(filter)).is_ok()
+        let filters = topics.into_iter().map(filter);
+        self.client.as_ref().is_some_and(|client| client.try_subscribe_many(filters).is_ok())
     }
 
     /// False when the queue is full.
     pub(super) fn publish(&self, topics: &Topics, publish: Publish) -> bool {
         let Publish { verb, payload } = publish;
-        self.client.try_publish(topics.of(verb), qos(verb), Verb::RETAIN, payload).is_ok()
+        let publish = |client: &AsyncClient| {
+            client.try_publish(topics.of(verb), qos(verb), Verb::RETAIN, payload).is_ok()
+        };
+        self.client.as_ref().is_some_and(publish)
     }
 
     /// False when the queue is full.
     pub(super) fn close(&self) -> bool {
-        self.client.try_disconnect().is_ok()
+        self.client.as_ref().is_some_and(|client| client.try_disconnect().is_ok())
     }
 }
 

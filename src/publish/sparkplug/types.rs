@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::message::VerdictRecord;
+use crate::publish::TlsFiles;
 use crate::publish::types::Credentials;
 
 /// Names in the Sparkplug namespace; each is one topic level.
@@ -25,6 +26,8 @@ pub struct Settings {
     pub host: String,
     /// Broker's port.
     pub port: u16,
+    /// TLS; `None` = plain TCP.
+    pub tls: Option<TlsFiles>,
     /// MQTT client id, unique at the broker.
     pub client_id: String,
     /// User name and password.

@@ -31,6 +31,7 @@ fn settings(primary_host: Option<&str>) -> Settings {
     Settings {
         host: "127.0.0.1".into(),
         port: 1883,
+        tls: None,
         client_id: "crrd-line1-sparkplug".into(),
         credentials: None,
         keep_alive_s: 5,
