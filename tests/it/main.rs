@@ -5,9 +5,11 @@
 mod broker;
 mod delivery;
 mod doctor;
+mod fleet;
 mod happy;
 mod inspect;
 mod journal_cost;
+mod matrix;
 mod outage;
 mod pki;
 mod plc;
