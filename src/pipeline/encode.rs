@@ -83,6 +83,9 @@ pub(super) fn report(epoch: u32, report: &Report) -> Vec<u8> {
         Report::PublishRefused { topic, reason } => {
             ("publish_refused", 1, format!("the broker refuses what we send to {topic}: {reason}"))
         }
+        Report::CommandOverrun { bytes } => {
+            ("command_overrun", 1, format!("a message of {bytes} bytes to us broke the connection"))
+        }
         Report::SubscriptionRefused { topic } => {
             ("subscription_refused", 1, format!("the broker does not let us listen on {topic}"))
         }

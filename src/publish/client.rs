@@ -21,6 +21,10 @@ const BURST_MAX: usize = 128;
 /// Longest wait for the farewell to the broker, within the flush time.
 const FAREWELL_MAX: Duration = Duration::from_millis(1_000);
 
+/// Time without subscriptions after a message that broke the connection by its size: a minute of
+/// verdicts for a moment of trouble.
+const DEAF_AFTER_OVERRUN: Duration = Duration::from_secs(60);
+
 /// What reaches the thread from outside.
 pub(super) struct Inbox {
     pub(super) rows: mpsc::Receiver<Row>,
@@ -91,6 +95,8 @@ struct Shell {
     refused: Vec<String>,
     /// Refused publishes that were told, by topic.
     refusals: BTreeMap<&'static str, &'static str>,
+    /// No subscription before this time: what came there broke the connection.
+    deaf_until: Option<Instant>,
 }
 
 impl Shell {
@@ -117,6 +123,7 @@ impl Shell {
             closed: false,
             refused: Vec::new(),
             refusals: BTreeMap::new(),
+            deaf_until: None,
         }
     }
 
@@ -125,7 +132,7 @@ impl Shell {
     async fn link_event(&mut self) -> LinkEvent {
         if let Line::Waiting(at) = self.line {
             sleep_until(at).await;
-            self.line = Line::Open(Box::new(Link::open(&self.settings)));
+            self.line = Line::Open(Box::new(Link::open(&self.settings, self.deaf_until.is_none())));
         }
         match &mut self.line {
             Line::Open(link) => link.event().await,
@@ -164,6 +171,7 @@ impl Shell {
             LinkEvent::MessageTooLarge { topic, bytes } => {
                 tracing::warn!(topic, bytes, "a message too large to be a command was dropped");
             }
+            LinkEvent::Overrun { bytes } => self.overrun(bytes),
             LinkEvent::Closed => self.closed = true,
             LinkEvent::Lost(cause) => {
                 self.lost(cause);
@@ -178,6 +186,22 @@ impl Shell {
             self.report(Report::SubscriptionRefused { topic: topic.clone() });
         }
         self.refused = refused;
+    }
+
+    /// Verdicts come first: whoever sends us such a message must not be able to hold them up.
+    fn overrun(&mut self, bytes: usize) {
+        self.deaf_until = Some(Instant::now() + DEAF_AFTER_OVERRUN);
+        self.report(Report::CommandOverrun { bytes });
+    }
+
+    /// Listens again when the time has come; a message that is still there ends the connection
+    /// once more.
+    fn listen_again(&mut self) {
+        let due = self.deaf_until.is_some_and(|until| until <= Instant::now());
+        if let (true, true, Line::Open(link)) = (due, self.session.is_up(), &self.line) {
+            link.listen(&self.settings);
+            self.deaf_until = None;
+        }
     }
 
     fn lost(&mut self, cause: String) {
@@ -205,6 +229,7 @@ impl Shell {
     }
 
     fn tick(&mut self) {
+        self.listen_again();
         let newest = self.outbox.newest();
         self.handle(Event::Tick { newest });
     }
@@ -304,6 +329,11 @@ impl Shell {
                 topic,
                 reason,
                 "the broker refuses our messages: allow this topic in its access list"
+            ),
+            Report::CommandOverrun { bytes } => tracing::error!(
+                bytes,
+                "a message on our command topics is so large that it broke the connection: find \
+                 who sends it, and whether the broker retains it; nothing is heard for a minute"
             ),
             Report::SubscriptionRefused { topic } => tracing::error!(
                 topic,

@@ -179,6 +179,11 @@ pub enum Report {
         /// The broker's reason.
         reason: &'static str,
     },
+    /// A message to us was so large that it broke the connection; for a while nothing is heard.
+    CommandOverrun {
+        /// Its size.
+        bytes: usize,
+    },
     /// The broker does not let us listen on a topic: what is sent there is not heard.
     SubscriptionRefused {
         /// The topic.

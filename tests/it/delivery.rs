@@ -435,3 +435,32 @@ fn credentials_open_the_door_and_are_never_shown() {
     assert!(line.flush(Duration::from_secs(20)).drained);
     assert_all_received(&watcher, &keys);
 }
+
+#[test]
+fn a_retained_giant_on_the_command_topic_holds_no_verdict_up() {
+    let Some(broker) = Broker::start() else { return };
+    let watcher = Subscriber::start(broker.port);
+    let mut options = rumqttc::MqttOptions::new("giant", "127.0.0.1", broker.port);
+    options.set_max_packet_size(1 << 20, 1 << 20);
+    let (client, mut connection) = rumqttc::Client::new(options, 10);
+    client.publish("crr/s1/cmd", rumqttc::QoS::AtLeastOnce, true, vec![b'x'; 300 << 10]).unwrap();
+    let acked = |event: Result<rumqttc::Event, _>| {
+        matches!(event, Ok(rumqttc::Event::Incoming(rumqttc::Packet::PubAck(_))))
+    };
+    assert!(connection.iter().any(acked));
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = settings(broker.port);
+    settings.subscriptions = vec!["crr/s1/cmd".to_owned()];
+    let mut line = Line::start(dir.path(), settings);
+    let overrun = |report| matches!(report, Report::CommandOverrun { bytes } if bytes > 300 << 10);
+    wait_for("the report", || line.publisher.reports().try_recv().is_ok_and(overrun));
+    wait_for("the next connection", || line.publisher.health().connected);
+    let mut keys = Vec::new();
+    for _ in 0..20 {
+        keys.extend(line.judge(5));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    wait_for("all verdicts", || watcher.count("crr/s1/verdict") >= keys.len());
+    assert_eq!(line.publisher.health().reconnects, 1, "once, and never again within the minute");
+    assert!(line.flush(Duration::from_secs(10)).clean);
+}

@@ -16,8 +16,10 @@
 //! - Subscriptions are not remembered: so they are the first request of every connection, queued
 //!   before it is made. They take packet id 1, which is told as `Outgoing::Subscribe`; so the
 //!   publishes keep their ids in the order of hand-over, and id 1 comes back long after SUBACK.
-//! - A message over the incoming limit ends the connection: so that limit is far above what a
-//!   message to us may have, and what is too large for us but below it is only told of.
+//! - A message over the incoming limit ends the connection, and one that the broker retains ends
+//!   every connection that subscribes: so that limit is far above what a message to us may have,
+//!   what is below it but too large for us is only told of, and after one that is above it the
+//!   next connection does not subscribe for a while ([`LinkEvent::Overrun`]).
 //!
 //! Of MQTT 5 alone:
 //! - The broker's receive maximum (Mosquitto: 20) becomes the in-flight bound and the highest
@@ -82,6 +84,10 @@ pub(super) enum LinkEvent {
         topic: String,
         bytes: usize,
     },
+    /// A message over the incoming limit; the connection is lost with it.
+    Overrun {
+        bytes: usize,
+    },
     /// The DISCONNECT packet was handed to the socket.
     Closed,
     /// The connection is gone or could not be made; nothing follows.
@@ -121,8 +127,8 @@ impl Drop for Link {
 }
 
 impl Link {
-    /// Begins to connect; must be called inside the runtime.
-    pub(super) fn open(settings: &Settings) -> Self {
+    /// Begins to connect, and to listen when `listen`; must be called inside the runtime.
+    pub(super) fn open(settings: &Settings, listen: bool) -> Self {
         let requests = usize::from(settings.limits.window) + SPARE_REQUESTS;
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let transport = match TlsFiles::transport(settings.tls.as_ref()) {
@@ -135,19 +141,37 @@ impl Link {
                 return Self { client: None, task, events };
             }
         };
+        let topics = settings.subscriptions.clone();
         let (client, task) = match settings.version {
             Version::V3_1_1 => {
                 let (client, event_loop) = v4::open(settings, transport, requests);
-                let topics = settings.subscriptions.clone();
                 (Client::V4(client), tokio::spawn(v4::drive(event_loop, topics, sender)))
             }
             Version::V5 => {
                 let (client, event_loop) = v5::open(settings, transport, requests);
-                let (topics, limits) = (settings.subscriptions.clone(), settings.limits);
+                let limits = settings.limits;
                 (Client::V5(client), tokio::spawn(v5::drive(event_loop, topics, limits, sender)))
             }
         };
-        Self { client: Some(client), task, events }
+        let link = Self { client: Some(client), task, events };
+        if listen {
+            link.listen(settings);
+        }
+        link
+    }
+
+    /// Subscribes; the answer is [`LinkEvent::Subscribed`].
+    pub(super) fn listen(&self, settings: &Settings) {
+        let topics = &settings.subscriptions;
+        if topics.is_empty() {
+            return;
+        }
+        // The queue has room for it, and the names were checked when the publisher was started.
+        match &self.client {
+            Some(Client::V4(client)) => v4::subscribe(client, topics),
+            Some(Client::V5(client)) => v5::subscribe(client, topics),
+            None => {}
+        }
     }
 
     pub(super) async fn event(&mut self) -> LinkEvent {

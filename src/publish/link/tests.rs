@@ -99,7 +99,7 @@ fn with_broker<F: Future<Output = ()>>(
     let broker = std::thread::Builder::new().name("broker".into()).spawn(accept).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let link = Link::open(&settings);
+        let link = Link::open(&settings, true);
         station(link, settings).await;
     });
     broker.join().unwrap();
@@ -229,8 +229,25 @@ fn files_of_tls_that_cannot_be_used_are_a_lost_connection_with_the_cause() {
         ..settings(9, Version::V3_1_1)
     };
     runtime.block_on(async {
-        let mut link = Link::open(&settings);
+        let mut link = Link::open(&settings, true);
         let LinkEvent::Lost(cause) = next(&mut link).await else { panic!() };
         assert!(cause.contains("/nowhere/ca.pem"), "{cause}");
+    });
+}
+
+#[test]
+fn a_message_over_the_incoming_limit_is_told_before_the_connection_is_lost() {
+    let broker = |mut stream: TcpStream| {
+        packet(&mut stream);
+        stream.write_all(&CONNACK).unwrap();
+        packet(&mut stream);
+        // The head of a PUBLISH of a megabyte is enough.
+        stream.write_all(&[0x30, 0x80, 0x80, 0x40]).unwrap();
+        let _ = stream.read(&mut [0]);
+    };
+    with_broker(Version::V3_1_1, broker, async |mut link, _| {
+        assert!(matches!(next(&mut link).await, LinkEvent::Connected(_)));
+        assert!(matches!(next(&mut link).await, LinkEvent::Overrun { bytes: 1_048_576 }));
+        assert!(matches!(next(&mut link).await, LinkEvent::Lost(_)));
     });
 }

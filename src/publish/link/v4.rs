@@ -1,8 +1,8 @@
 //! MQTT 3.1.1 by the client library.
 
 use rumqttc::{
-    AsyncClient, Event, EventLoop, LastWill, MqttOptions, Packet, QoS, SubscribeFilter,
-    SubscribeReasonCode, Transport,
+    AsyncClient, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Packet, QoS, StateError,
+    SubscribeFilter, SubscribeReasonCode, Transport,
 };
 use tokio::sync::mpsc;
 
@@ -10,7 +10,7 @@ use super::super::limits::Offer;
 use super::super::types::Settings;
 use super::{LinkEvent, Outgoing};
 
-/// Makes the client and queues the subscription.
+/// Makes the client.
 pub(super) fn open(
     settings: &Settings,
     transport: Transport,
@@ -18,12 +18,12 @@ pub(super) fn open(
 ) -> (AsyncClient, EventLoop) {
     let (client, mut event_loop) = AsyncClient::new(options(settings, transport), requests);
     event_loop.set_network_options(super::network_options());
-    if !settings.subscriptions.is_empty() {
-        let filter = |topic: &String| SubscribeFilter::new(topic.clone(), QoS::AtLeastOnce);
-        // The queue is empty, and the names were checked when the publisher was started.
-        let _ = client.try_subscribe_many(settings.subscriptions.iter().map(filter));
-    }
     (client, event_loop)
+}
+
+pub(super) fn subscribe(client: &AsyncClient, topics: &[String]) {
+    let filter = |topic: &String| SubscribeFilter::new(topic.clone(), QoS::AtLeastOnce);
+    let _ = client.try_subscribe_many(topics.iter().map(filter));
 }
 
 fn options(settings: &Settings, transport: Transport) -> MqttOptions {
@@ -64,11 +64,28 @@ pub(super) async fn drive(
                 Some(event) => (event, false),
                 None => continue,
             },
-            Err(error) => (LinkEvent::Lost(error.to_string()), true),
+            Err(error) => {
+                if let Some(bytes) = overrun(&error)
+                    && sender.send(LinkEvent::Overrun { bytes }).await.is_err()
+                {
+                    return;
+                }
+                (LinkEvent::Lost(error.to_string()), true)
+            }
         };
         if sender.send(event).await.is_err() || last {
             return;
         }
+    }
+}
+
+/// Size of the message that ended the connection by being over the incoming limit.
+fn overrun(error: &ConnectionError) -> Option<usize> {
+    match error {
+        ConnectionError::MqttState(StateError::Deserialization(
+            rumqttc::mqttbytes::Error::PayloadSizeLimitExceeded(bytes),
+        )) => Some(*bytes),
+        _ => None,
     }
 }
 

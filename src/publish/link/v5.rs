@@ -18,19 +18,18 @@ use super::{LinkEvent, Outgoing};
 /// The library panics on a shorter one; the configuration refuses it before.
 const KEEP_ALIVE_MIN: Duration = Duration::from_secs(5);
 
-/// Makes the client and queues the subscription.
+/// Makes the client.
 pub(super) fn open(
     settings: &Settings,
     transport: Transport,
     requests: usize,
 ) -> (AsyncClient, EventLoop) {
-    let (client, event_loop) = AsyncClient::new(options(settings, transport), requests);
-    if !settings.subscriptions.is_empty() {
-        let filter = |topic: &String| Filter::new(topic.clone(), QoS::AtLeastOnce);
-        // The queue is empty, and the names were checked when the publisher was started.
-        let _ = client.try_subscribe_many(settings.subscriptions.iter().map(filter));
-    }
-    (client, event_loop)
+    AsyncClient::new(options(settings, transport), requests)
+}
+
+pub(super) fn subscribe(client: &AsyncClient, topics: &[String]) {
+    let filter = |topic: &String| Filter::new(topic.clone(), QoS::AtLeastOnce);
+    let _ = client.try_subscribe_many(topics.iter().map(filter));
 }
 
 fn options(settings: &Settings, transport: Transport) -> MqttOptions {
