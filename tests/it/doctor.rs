@@ -174,12 +174,17 @@ fn a_certificate_of_ours_that_is_missing_or_foreign_is_named() {
     finds(&bench, &swapped, "files", &["old.key", "does not belong"]);
 }
 
-/// A password file of Mosquitto with these users, all with the password `right`.
-pub(crate) fn password_file(file: &Path, users: &[&str]) {
+/// A password file of Mosquitto with these users, all with the password `right`; `None`, with a
+/// printed line, where Mosquitto is not installed.
+pub(crate) fn password_file(file: &Path, users: &[&str]) -> Option<()> {
     let plain: String = users.iter().map(|user| format!("{user}:right\n")).collect();
     std::fs::write(file, plain).unwrap();
-    let hashed = Command::new("mosquitto_passwd").arg("-U").arg(file).status().unwrap();
+    let Ok(hashed) = Command::new("mosquitto_passwd").arg("-U").arg(file).status() else {
+        println!("skipped: mosquitto is not installed");
+        return None;
+    };
     assert!(hashed.success(), "mosquitto_passwd");
+    Some(())
 }
 
 #[test]
@@ -197,7 +202,7 @@ fn a_wrong_user_password_or_access_list_is_named() {
         users.display(),
         acl.display()
     );
-    password_file(&users, &["crrd", "mute"]);
+    let Some(()) = password_file(&users, &["crrd", "mute"]) else { return };
     let Some(broker) = Broker::start_from(&config, port) else { return };
     let bench = bench(broker.port);
     std::fs::write(bench.path("password"), "right\n").unwrap();
