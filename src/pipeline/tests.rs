@@ -10,7 +10,7 @@ use crate::engine::{EngineError, EngineErrorKind, ModelSpec, ScriptedEngine};
 use crate::frame::{AnomalyMap, CameraId, PixelFormat, RecipeId, StationId};
 use crate::journal::{self, Journal};
 use crate::judge::{Outcome, Reason};
-use crate::message::{Mode, VerdictRecord};
+use crate::message::{FLAG_LATE, Mode, VerdictRecord};
 use crate::publish;
 use crate::sys::clock::RealClock;
 use crate::sys::notify::Notify;
@@ -169,7 +169,11 @@ fn panics_in_a_row_end_the_station_with_their_parts_journaled() {
     let error = run(parts).unwrap_err();
     assert_eq!(error.kind(), PipelineErrorKind::Stage);
     assert!(error.to_string().contains("crrd-inspect"), "{error}");
-    assert_eq!(seen.iter().count(), 3);
+    // Parts that were accepted before the end are answered too, without a look at them.
+    let reasons: Vec<Reason> = seen.iter().map(|record| record.verdict.reason).collect();
+    assert!((3..=5).contains(&reasons.len()), "{reasons:?}");
+    assert_eq!(reasons[..3], [Reason::Internal; 3]);
+    assert!(!reasons[3..].contains(&Reason::None), "{reasons:?}");
 }
 
 #[test]
@@ -179,11 +183,12 @@ fn a_late_answer_is_invalid_and_the_parts_behind_it_are_not_inspected_in_vain() 
     parts.latency_ms_max = SLOW_MS / 2;
     run(parts).unwrap();
     let records: Vec<VerdictRecord> = seen.iter().collect();
-    let reasons: Vec<Reason> = records.iter().map(|r| r.verdict.reason).collect();
+    let (late, answers): (Vec<_>, Vec<_>) = records.iter().partition(|r| r.flags & FLAG_LATE != 0);
+    let reasons: Vec<Reason> = answers.iter().map(|r| r.verdict.reason).collect();
     assert_eq!(reasons, [Reason::Deadline; 3]);
-    assert!(records[0].verdict.score.is_finite(), "the late result is told, as late");
-    assert!(records[1].verdict.score.is_nan(), "a part that is late already is not looked at");
-    assert!(records.iter().all(|r| r.latency.as_ms() > (SLOW_MS / 2) as f64));
+    assert!(late[0].verdict.score.is_finite(), "the late result is told, as late");
+    assert!(late[1].verdict.score.is_nan(), "a part that is late already is not looked at");
+    assert!(late.iter().all(|r| r.latency.as_ms() > (SLOW_MS / 2) as f64));
 }
 
 #[test]
@@ -224,7 +229,10 @@ fn damage_journal(dir: &Path) {
 #[test]
 fn a_journal_damaged_in_service_ends_the_station_and_heals_at_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
-    let (mut broken, _) = parts(dir.path(), scripted([GOOD, GOOD, GOOD].map(Step::Grey)));
+    // The first part is committed and the damage done before the second one comes.
+    let pause = Step::Hang(Duration::from_millis(500));
+    let steps = [Step::Grey(GOOD), pause, Step::Grey(GOOD), Step::Grey(GOOD)];
+    let (mut broken, _) = parts(dir.path(), scripted(steps));
     let path = dir.path().to_owned();
     broken.observer = Some(Box::new(move |_: &Decision| damage_journal(&path)));
     let error = run(broken).unwrap_err();

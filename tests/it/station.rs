@@ -257,12 +257,16 @@ impl Seen {
     }
 }
 
-/// All verdicts on `verdict` and `hist` by (epoch, seq). Doubles must be equal.
+/// All answers on `verdict` and `hist` by (epoch, seq). Doubles must be equal. A result that came
+/// after its part was answered at the deadline is no answer (flag 1).
 pub(crate) fn verdicts(subscriber: &Subscriber) -> BTreeMap<(i64, i64), Seen> {
     let mut all = BTreeMap::new();
     for topic in ["crr/s1/verdict", "crr/s1/hist"] {
         for message in subscriber.on(topic) {
             let seen = Seen::of(&message);
+            if seen.number("f") & 1 != 0 {
+                continue;
+            }
             let key = (seen.number("e"), seen.number("q"));
             if let Some(before) = all.insert(key, seen.clone()) {
                 assert_eq!(before, seen, "one (epoch, seq), two contents");
