@@ -2,7 +2,11 @@
 
 use std::collections::VecDeque;
 
+use super::ARMED_MAX;
 use crate::frame::{Nanos, PartId, RecipeId, TriggerId};
+
+/// Parts under inspection that room is kept for: more than the pipeline's queues hold together.
+const OPEN_MAX: usize = 512;
 
 /// An accepted part: the promise of exactly one answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +36,7 @@ struct Open {
 }
 
 /// Armed parts whose picture has not come, and parts whose picture is being judged.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Parts {
     /// In the order of arming, which is the order of the pictures.
     armed: VecDeque<Ticket>,
@@ -49,6 +53,13 @@ pub(super) enum Result {
     Late,
     /// No such part is open: a defect of the caller.
     Unknown,
+}
+
+impl Default for Parts {
+    /// Room for all parts there can be: accepting one must not allocate.
+    fn default() -> Self {
+        Self { armed: VecDeque::with_capacity(ARMED_MAX), open: VecDeque::with_capacity(OPEN_MAX) }
+    }
 }
 
 impl Parts {

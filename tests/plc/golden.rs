@@ -204,11 +204,26 @@ fn pbm(width: usize, height: usize, pixels: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Compares a mask message with its file: byte for byte, but a PNG by what it shows, since equal
+/// pixels may be packed in other bytes by another compressor.
+fn hold_message(name: &str, text: &str) {
+    if !text.contains("\"enc\":\"png\"") || std::env::var_os("CRRD_WRITE_GOLDEN").is_some() {
+        return hold(name, text.as_bytes());
+    }
+    let held = std::fs::read_to_string(folder().join(name)).unwrap();
+    let split = |text: &str| {
+        let mut message: serde_json::Value = serde_json::from_str(text).unwrap();
+        message.as_object_mut().unwrap().remove("data").unwrap();
+        (message, decode_mask(text.as_bytes()).unwrap().mask)
+    };
+    assert_eq!(split(&held), split(text), "{name}: the contract has changed");
+}
+
 #[test]
 fn golden_masks_are_what_the_encoder_writes() {
     for (name, mask, picture, boxes) in masks() {
         let text = mask_message(&mask, picture, boxes);
-        hold(&format!("{name}.json"), text.as_bytes());
+        hold_message(&format!("{name}.json"), &text);
         let read = decode_mask(text.as_bytes()).unwrap();
         assert_eq!(read.boxes.len(), boxes.min(8));
         let tag = ["\"enc\":\"rle\"", "\"enc\":\"png\"", "\"box\""];
