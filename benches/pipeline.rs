@@ -98,6 +98,8 @@ fn parts(dir: &Path, engine: Box<dyn Engine>) -> (Parts, Receiver<Instant>) {
             client_id: "bench".to_owned(),
             credentials: None,
             keep_alive_s: 5,
+            binary: None,
+            health_s: 10,
             limits: publish::Limits::default(),
         },
         observer: Some(Box::new(move |_: &Decision| {

@@ -219,6 +219,8 @@ fn run(leak: bool) -> (u64, u64) {
             client_id: "s1".to_owned(),
             credentials: None,
             keep_alive_s: 5,
+            binary: None,
+            health_s: 10,
             limits: publish::Limits::default(),
         },
         observer: None,

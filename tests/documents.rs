@@ -7,9 +7,14 @@
 use crrd::calibrate::CalibrationId;
 use crrd::frame::{Nanos, PartId, RecipeId, TriggerId};
 use crrd::judge::{Reason, Verdict};
-use crrd::message::{Mode, StateRecord, VerdictRecord, encode_state, encode_verdict};
+use crrd::message::{
+    CalibrationChange, HealthRecord, Mode, Reply, ReplyCode, StateRecord, VerdictRecord,
+    decode_command, decode_receipt, encode_calibration_change, encode_health, encode_reply,
+    encode_state, encode_verdict,
+};
 use crrd::station::Need;
 
+const COMMANDS: &str = include_str!("../docs/spec/commands.md");
 const PLC: &str = include_str!("../docs/plc.md");
 const INTEGRATOR: &str = include_str!("../docs/integrator.md");
 const CALIBRATION: &str = include_str!("../calibration/README.md");
@@ -115,6 +120,46 @@ fn the_state_table_has_the_keys_and_codes_of_the_payload() {
         .collect();
     assert_eq!(documented, format!("0 nothing, {}", coded.join(", ")));
     assert!(PLC.contains(documented));
+}
+
+#[test]
+fn the_tables_of_metrics_and_calibration_have_the_keys_of_the_payloads() {
+    let health = encode_health(&HealthRecord::default());
+    let section = "Metrics and calibration, for maintenance";
+    assert_eq!(column(PLC, section, "key"), keys(&health));
+    let (author, reason) = ("a", "b");
+    let change =
+        CalibrationChange { epoch: 1, id: CalibrationId(1), old: None, classes: 1, author, reason };
+    let calib = PLC.split("`calib`: the calibration").nth(1).unwrap();
+    let calib = format!("## calib\n{calib}");
+    assert_eq!(column(&calib, "calib", "key"), keys(&encode_calibration_change(&change)));
+}
+
+#[test]
+fn every_command_answer_and_receipt_in_the_reference_is_one() {
+    let words = column(COMMANDS, "Commands", "`cmd`");
+    let examples: Vec<&str> = COMMANDS
+        .split(['`', '\'', '\n'])
+        .filter(|text| text.starts_with("{\"v\":1,\"id\"") && !text.contains("\"ok\""))
+        .collect();
+    let mut seen = std::collections::BTreeSet::new();
+    for example in &examples {
+        match decode_command(example.as_bytes()) {
+            Ok(request) => drop(seen.insert(request.command.word().to_owned())),
+            // The example session shows one that is refused.
+            Err(refusal) => assert_eq!((refusal.id, refusal.code), (3, ReplyCode::Malformed)),
+        }
+    }
+    assert_eq!(seen, words.into_iter().collect());
+    let reply = Reply { id: 1, word: "arm", code: ReplyCode::Done, epoch: 3, seq: 17 };
+    assert!(COMMANDS.contains(&encode_reply(&reply)));
+    assert_eq!(column(COMMANDS, "Answers", "key"), keys(&encode_reply(&reply)));
+    let malformed = Reply { id: 3, word: "", code: ReplyCode::Malformed, epoch: 3, seq: 0 };
+    assert!(COMMANDS.contains(&encode_reply(&malformed)));
+    let codes: Vec<_> = ReplyCode::ALL.iter().map(|code| (*code as u8).to_string()).collect();
+    assert_eq!(column(COMMANDS, "Codes", "`k`"), codes);
+    let receipt = COMMANDS.lines().find(|line| line.starts_with("{\"v\":1,\"e\"")).unwrap();
+    assert_eq!(decode_receipt(receipt.as_bytes()), Some((3, 17)));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::capture::replay::Replay;
 use crate::config::{self, ValidConfig};
 use crate::engine::{self, Backend};
 use crate::journal;
-use crate::message::Mode;
+use crate::message::{ByteOrder, Mode};
 use crate::pipeline::{Broker, Line, Parts, Recipe, Scada, Summary, Triggers};
 use crate::publish;
 use crate::publish::sparkplug::{self, Mirror};
@@ -173,6 +173,11 @@ fn broker(mqtt: &config::Mqtt) -> anyhow::Result<Broker> {
         client_id: mqtt.client_id.clone(),
         credentials: assets::credentials(mqtt)?,
         keep_alive_s: mqtt.keep_alive_s,
+        binary: mqtt.binary.map(|order| match order {
+            config::ByteOrder::Big => ByteOrder::Big,
+            config::ByteOrder::Little => ByteOrder::Little,
+        }),
+        health_s: mqtt.health_s,
         limits: publish::Limits {
             window: mqtt.live_in_flight_max.saturating_add(mqtt.hist_in_flight_max),
             bulk_window: mqtt.hist_in_flight_max,

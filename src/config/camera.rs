@@ -1,7 +1,7 @@
 //! The `[camera]` table. Pure.
 
 use super::reader::Section;
-use super::types::{Camera, FileFormat, Mode, Recipe, RecipeChoice};
+use super::types::{Camera, FileFormat, Mode, Recipe, RecipeChoice, TriggerMode};
 use crate::frame::{PixelFormat, RecipeId};
 
 /// Longest side of a raw picture, as for picture files; and width times height
@@ -16,7 +16,11 @@ enum FormatWord {
     Raw,
 }
 
-pub(super) fn camera(section: Section<'_>, recipes: &[Recipe]) -> Option<Camera> {
+pub(super) fn camera(
+    section: Section<'_>,
+    recipes: &[Recipe],
+    trigger: TriggerMode,
+) -> Option<Camera> {
     section.word("kind", &[("replay", ())], 0);
     let folder = section.text_required("folder", "name the folder with the pictures to replay");
     let folder = folder.and_then(|found| {
@@ -29,18 +33,25 @@ pub(super) fn camera(section: Section<'_>, recipes: &[Recipe]) -> Option<Camera>
     let recipe = recipe_choice(&section, recipes);
     let rate_hz = section.number("rate_hz", 0.0..=RATE_HZ_MAX, 0.0);
     let mode = section.word("mode", &[("once", Mode::Once), ("loop", Mode::Loop)], 0);
-    let software_trigger = software_trigger(&section, rate_hz);
+    let software_trigger = software_trigger(&section, rate_hz, trigger);
     section.finish();
     let (folder, format, recipe) = (folder?, format?, recipe?);
     Some(Camera { folder, format, recipe, rate_hz, mode, software_trigger })
 }
 
-fn software_trigger(section: &Section<'_>, rate_hz: f64) -> bool {
+fn software_trigger(section: &Section<'_>, rate_hz: f64, trigger: TriggerMode) -> bool {
     let Some(found) = section.text("trigger", "\"free\"") else { return false };
     match found.value {
         "free" => false,
         "software" if rate_hz > 0.0 => {
             found.refuse("a picture comes when the PLC asks for it", "remove rate_hz or trigger");
+            true
+        }
+        "software" if trigger == TriggerMode::Continuous => {
+            found.refuse(
+                "the PLC can trigger armed parts only, so no picture would ever come",
+                "set mode = \"single\" in [trigger]",
+            );
             true
         }
         "software" => true,

@@ -22,8 +22,9 @@ use std::path::Path;
 
 pub use problem::{ConfigError, ConfigErrorKind, Problem};
 pub use types::{
-    CalibrationSource, Camera, EngineSource, FileFormat, Journal, Limits, Mode, Mqtt, MqttVersion,
-    Password, Recipe, RecipeChoice, Sparkplug, SyncMode, Tls, Trigger, TriggerMode, ValidConfig,
+    ByteOrder, CalibrationSource, Camera, EngineSource, FileFormat, Journal, Limits, Mode, Mqtt,
+    MqttVersion, Password, Recipe, RecipeChoice, Sparkplug, SyncMode, Tls, Trigger, TriggerMode,
+    ValidConfig,
 };
 
 use crate::sys::fs;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::reader::{Found, Section};
-use super::types::{Mqtt, MqttVersion, Password, Tls};
+use super::types::{ByteOrder, Mqtt, MqttVersion, Password, Tls};
 use crate::frame::StationId;
 
 /// Longest topic a Rockwell add-on instruction takes, in characters.
@@ -51,9 +51,15 @@ pub(super) fn mqtt(section: Section<'_>, station: Option<&StationId>) -> Mqtt {
         keep_alive_s,
         live_in_flight_max: section.integer("live_in_flight_max", 1..=IN_FLIGHT_MAX, 32) as u16,
         hist_in_flight_max: section.integer("hist_in_flight_max", 1..=IN_FLIGHT_MAX, 32) as u16,
+        binary: section.word("vbin", &binary_words(), 0),
+        health_s: section.integer("health_s", 1..=3600, 10) as u32,
     };
     section.finish();
     mqtt
+}
+
+fn binary_words() -> [(&'static str, Option<ByteOrder>); 3] {
+    [("off", None), ("big", Some(ByteOrder::Big)), ("little", Some(ByteOrder::Little))]
 }
 
 /// The client library takes no shorter one with MQTT 5.

@@ -82,6 +82,19 @@ pub struct Mqtt {
     pub live_in_flight_max: u16,
     /// Late (`hist`) messages sent and not yet acknowledged. Default 32.
     pub hist_in_flight_max: u16,
+    /// `vbin`: live verdicts in binary form, too. Default `off`.
+    pub binary: Option<ByteOrder>,
+    /// Time between metrics in seconds. Default 10.
+    pub health_s: u32,
+}
+
+/// Order of the bytes of a number in the binary form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByteOrder {
+    /// `big`: S7.
+    Big,
+    /// `little`: CODESYS, TwinCAT, Rockwell.
+    Little,
 }
 
 /// What SCADA sees of the station, and where.

@@ -61,9 +61,9 @@ fn root(top: Section<'_>, file: &Path) -> Option<ValidConfig> {
     let mirrored = top.has("sparkplug");
     let sparkplug = sparkplug(top.section("sparkplug"), mirrored, station.as_ref(), &mqtt);
     let recipes = recipes(&top);
-    let camera = camera(top.section("camera"), &recipes);
-    let limits = limits(top.section("limits"));
     let trigger = trigger(top.section("trigger"));
+    let camera = camera(top.section("camera"), &recipes, trigger.mode);
+    let limits = limits(top.section("limits"));
     let journal = journal(top.section("journal"));
     let log = log(top.section("log"));
     top.finish();

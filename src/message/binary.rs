@@ -5,7 +5,7 @@
 //!
 #![doc = include_str!("../../docs/spec/vbin.md")]
 
-use super::{PAYLOAD_VERSION, VerdictRecord, WireVerdict};
+use super::{PAYLOAD_VERSION, VerdictRecord, WireVerdict, decode_verdict};
 use crate::frame::PartId;
 
 /// Size of the record.
@@ -51,6 +51,13 @@ pub enum ByteOrder {
 pub fn encode_binary(record: &VerdictRecord, order: ByteOrder) -> [u8; BINARY_BYTES] {
     // The part id is written from its place: an empty text owns no memory, a copy would.
     write(&WireVerdict::of(record, String::new()), record.part, order)
+}
+
+/// The same from the JSON payload of a verdict, whose content it is; `None` when it is none.
+pub fn binary_of_payload(payload: &[u8], order: ByteOrder) -> Option<[u8; BINARY_BYTES]> {
+    let wire = decode_verdict(payload).ok()?;
+    let part = PartId::new(&wire.p).ok()?;
+    Some(write(&wire, part, order))
 }
 
 fn write(w: &WireVerdict, part: PartId, order: ByteOrder) -> [u8; BINARY_BYTES] {

@@ -112,11 +112,13 @@ pub enum ReplyCode {
     NotPossible = 7,
     /// A number is out of range.
     OutOfRange = 8,
+    /// The broker kept it from another time.
+    Retained = 9,
 }
 
 impl ReplyCode {
     /// All of them.
-    pub const ALL: [ReplyCode; 9] = [
+    pub const ALL: [ReplyCode; 10] = [
         ReplyCode::Done,
         ReplyCode::Malformed,
         ReplyCode::Unknown,
@@ -126,6 +128,7 @@ impl ReplyCode {
         ReplyCode::TooFast,
         ReplyCode::NotPossible,
         ReplyCode::OutOfRange,
+        ReplyCode::Retained,
     ];
 
     /// For people.
@@ -140,6 +143,7 @@ impl ReplyCode {
             ReplyCode::TooFast => "too many commands a second",
             ReplyCode::NotPossible => "not in this mode, or not with this camera",
             ReplyCode::OutOfRange => "a number is out of range",
+            ReplyCode::Retained => "retained, so of unknown age: send commands without retain",
         }
     }
 }

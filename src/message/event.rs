@@ -10,7 +10,7 @@ pub struct Event<'a> {
     /// Boot epoch in which it was noticed.
     pub epoch: u32,
     /// Short name: `gap`, `masks_dropped`, `journal_restarted`, `undeliverable`, `takeover`,
-    /// `missed_trigger`, `subscription_refused`, `publish_refused`,
+    /// `missed_trigger`, `subscription_refused`, `replayed`, `publish_refused`,
     /// `command_overrun`.
     pub kind: &'a str,
     /// (epoch, seq) of the first and the last verdict concerned.

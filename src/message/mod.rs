@@ -7,19 +7,23 @@ mod binary;
 mod command;
 mod detail;
 mod event;
+mod health;
 mod mask;
 mod rle;
 mod state;
 mod topics;
 mod verdict;
 
-pub use binary::{BINARY_BYTES, BinaryError, ByteOrder, decode_binary, encode_binary};
+pub use binary::{
+    BINARY_BYTES, BinaryError, ByteOrder, binary_of_payload, decode_binary, encode_binary,
+};
 pub use command::{
     Armament, COMMAND_BYTES_MAX, Command, Mode, Refusal, Reply, ReplyCode, Request, decode_command,
     decode_receipt, encode_reply,
 };
 pub use detail::{Detail, encode_detail};
 pub use event::{Event, encode_event};
+pub use health::{CalibrationChange, HealthRecord, encode_calibration_change, encode_health};
 pub use mask::{DecodedMask, MASK_BYTES_MAX, MaskError, MaskMessage, decode_mask, encode_mask};
 pub use state::{StateRecord, encode_heartbeat, encode_offline, encode_state};
 pub use topics::{TopicError, Topics};

@@ -10,8 +10,10 @@ use super::observer::Snapshot;
 use super::tally::Latencies;
 use crate::calibrate::CalibrationId;
 use crate::frame::Nanos;
-use crate::message::{StateRecord, VerdictRecord, encode_offline, encode_state};
-use crate::publish::{Flushed, Health, Publisher};
+use crate::message::{
+    HealthRecord, StateRecord, VerdictRecord, encode_health, encode_offline, encode_state,
+};
+use crate::publish::{Flushed, Health, Publisher, ReplayRange};
 use crate::station::{Action, Counters, Event, Need, Settings, Station, Step};
 
 pub(super) struct Board {
@@ -25,6 +27,8 @@ struct Inner {
     station: Station,
     calibration: CalibrationId,
     latencies: Latencies,
+    /// Newest (epoch, seq) that a consumer confirmed, with all before it.
+    confirmed: (u32, u32),
 }
 
 /// State and counters are whole between any two instructions that hold the lock.
@@ -45,7 +49,8 @@ impl Board {
         for need in [Need::Engine, Need::Calibration, Need::Journal] {
             station.step(Nanos(0), Event::Need(need, true), &mut Step::new());
         }
-        let inner = Inner { station, calibration, latencies: Latencies::default() };
+        let inner =
+            Inner { station, calibration, latencies: Latencies::default(), confirmed: (0, 0) };
         Self { epoch, engine_sha256, inner: Mutex::new(inner), publisher: Mutex::new(None) }
     }
 
@@ -83,9 +88,64 @@ impl Board {
         lock(&self.inner).station.wait_max(now)
     }
 
-    pub(super) fn calibration_replaced(&self, id: CalibrationId) {
+    /// Another calibration came into force; `change` is what its topic says of it.
+    pub(super) fn calibration_replaced(&self, id: CalibrationId, change: Vec<u8>) {
         lock(&self.inner).calibration = id;
+        if let Some(publisher) = &*lock(&self.publisher) {
+            publisher.set_calibration(change);
+        }
         self.tell();
+    }
+
+    /// Publishes the answer to a command; false when there was no room.
+    pub(super) fn reply(&self, payload: Vec<u8>) -> bool {
+        lock(&self.publisher).as_ref().is_some_and(|publisher| publisher.reply(payload))
+    }
+
+    /// Sends verdicts again; false when too many ranges wait already.
+    pub(super) fn replay(&self, range: ReplayRange) -> bool {
+        lock(&self.publisher).as_ref().is_some_and(|publisher| publisher.replay(range))
+    }
+
+    /// A consumer has everything up to this verdict. One that was never sent is a mistake.
+    pub(super) fn confirmed(&self, epoch: u32, seq: u32) {
+        let mut inner = lock(&self.inner);
+        if (epoch, seq) <= (self.epoch, inner.station.seq()) {
+            inner.confirmed = inner.confirmed.max((epoch, seq));
+        }
+    }
+
+    /// Publishes the metrics of a station that has been up for `up`.
+    pub(super) fn tell_health(&self, up: Nanos) {
+        let Some(delivery) = self.health() else { return };
+        let payload = encode_health(&self.health_record(up, &delivery)).into_bytes();
+        if let Some(publisher) = &*lock(&self.publisher) {
+            // Metrics that find no room are replaced by the next.
+            let _ = publisher.tell_health(payload);
+        }
+    }
+
+    fn health_record(&self, up: Nanos, delivery: &Health) -> HealthRecord {
+        let inner = lock(&self.inner);
+        let counters = inner.station.counters();
+        let quantile = |q| inner.latencies.quantile(q).unwrap_or_default();
+        HealthRecord {
+            epoch: self.epoch,
+            up_s: up.0 / 1_000_000_000,
+            parts: counters.parts,
+            pass: counters.pass,
+            reject: counters.reject,
+            invalid: counters.invalid,
+            test: counters.test,
+            late: counters.late,
+            missed: inner.station.missed(),
+            latency_p50: quantile(0.5),
+            latency_p99: quantile(0.99),
+            backlog_rows: delivery.backlog_rows,
+            reconnects: delivery.reconnects,
+            hist: delivery.late,
+            confirmed: inner.confirmed,
+        }
     }
 
     /// An answer is in the journal.

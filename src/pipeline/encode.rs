@@ -1,14 +1,17 @@
 //! Decisions, notices and reports as the bytes that are journaled and published.
 
+use crate::calibrate::CalibrationId;
 use crate::frame::StationId;
 use crate::journal::{Entry, Notice, RowKind};
 use crate::judge::Outcome;
 use crate::message::{
-    CLASS_NONE, Detail, Event, FLAG_LATE, MaskMessage, Topics, VERDICT_BYTES_MAX, encode_detail,
-    encode_event, encode_heartbeat, encode_mask, encode_verdict,
+    ByteOrder, CLASS_NONE, CalibrationChange, Detail, Event, FLAG_LATE, MaskMessage, Topics,
+    VERDICT_BYTES_MAX, binary_of_payload, encode_calibration_change, encode_detail, encode_event,
+    encode_heartbeat, encode_mask, encode_verdict,
 };
-use crate::publish::{Report, TopicNames};
+use crate::publish::{BinaryForm, ReplayRange, Report, TopicNames};
 
+use super::limits::Armed;
 use super::work::Decision;
 
 /// What the payloads need besides the decision itself.
@@ -86,11 +89,45 @@ pub(super) fn report(epoch: u32, report: &Report) -> Vec<u8> {
         Report::CommandOverrun { bytes } => {
             ("command_overrun", 1, format!("a message of {bytes} bytes to us broke the connection"))
         }
+        Report::Replayed { range, rows } => return replayed(epoch, range, *rows),
         Report::SubscriptionRefused { topic } => {
             ("subscription_refused", 1, format!("the broker does not let us listen on {topic}"))
         }
     };
     encode_event(&Event { epoch, kind, range: None, count, text: &text }).into_bytes()
+}
+
+fn replayed(epoch: u32, range: &ReplayRange, rows: u64) -> Vec<u8> {
+    let text = format!("verdicts sent again on hist, as command {} asked", range.id);
+    let ends = ((range.epoch, range.first), (range.epoch, range.last));
+    let event = Event { epoch, kind: "replayed", range: Some(ends), count: rows, text: &text };
+    encode_event(&event).into_bytes()
+}
+
+/// The payload of the calibration topic.
+pub(super) fn calibration(epoch: u32, armed: &Armed, old: Option<CalibrationId>) -> Vec<u8> {
+    let calibration = &armed.calibration;
+    let change = CalibrationChange {
+        epoch,
+        id: armed.id,
+        old,
+        classes: calibration.class.len(),
+        author: &calibration.author,
+        reason: &calibration.reason,
+    };
+    encode_calibration_change(&change).into_bytes()
+}
+
+/// The binary form of a verdict payload in this byte order.
+pub(super) fn binary(order: ByteOrder) -> BinaryForm {
+    // A payload of ours is always a verdict; an empty message is none to any reader.
+    fn form(payload: &[u8], order: ByteOrder) -> Vec<u8> {
+        binary_of_payload(payload, order).map_or_else(Vec::new, Vec::from)
+    }
+    match order {
+        ByteOrder::Big => |payload| form(payload, ByteOrder::Big),
+        ByteOrder::Little => |payload| form(payload, ByteOrder::Little),
+    }
 }
 
 /// The event payload of triggers that could not be taken.
@@ -107,11 +144,17 @@ pub(super) fn heartbeat(count: u64) -> Vec<u8> {
 pub(super) fn topic_names(topics: &Topics) -> TopicNames {
     TopicNames {
         verdict: topics.verdict(),
+        binary: topics.vbin(),
         last: Some(topics.last()),
         state: topics.state(),
         heartbeat: topics.heartbeat(),
         hist: topics.hist(),
         mask: topics.mask(),
         event: topics.event(),
+        command: topics.command(),
+        reply: topics.command_ack(),
+        receipt: topics.consumer_ack(),
+        health: topics.health(),
+        calibration: topics.calib(),
     }
 }

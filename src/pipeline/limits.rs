@@ -63,7 +63,7 @@ impl Recipes {
 /// A calibration that was checked against the engine.
 #[derive(Debug)]
 pub(super) struct Armed {
-    calibration: Calibration,
+    pub(super) calibration: Calibration,
     pub(super) id: CalibrationId,
 }
 
@@ -123,8 +123,7 @@ impl InForce {
         Arc::clone(&self.cell.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn replace(&self, armed: Armed) -> Arc<Armed> {
-        let mut cell = self.cell.write().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut cell, Arc::new(armed))
+    pub(super) fn replace(&self, armed: Armed) {
+        *self.cell.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(armed);
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, select};
 
 use super::board::Board;
+use super::encode;
 use super::error::{PipelineError, PipelineErrorKind};
 use super::limits::{Armed, InForce};
 use super::progress::{Progress, Stage, Watch};
@@ -62,9 +63,11 @@ impl Line {
     ) -> Result<CalibrationId, PipelineError> {
         let armed = Armed::new(calibration, &self.engine_sha256)?;
         let id = armed.id;
-        let old = self.in_force.replace(armed);
-        tracing::info!(old = %old.id, new = %id, "calibration replaced");
-        self.board.calibration_replaced(id);
+        let old = self.in_force.get().id;
+        let change = encode::calibration(self.board.epoch(), &armed, Some(old));
+        self.in_force.replace(armed);
+        tracing::info!(%old, new = %id, "calibration replaced");
+        self.board.calibration_replaced(id, change);
         Ok(id)
     }
 

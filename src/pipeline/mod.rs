@@ -4,6 +4,7 @@
 //! crrd-capture --work--> crrd-inspect --decided--> crrd-journal --announced--> crrd-publish
 //!      ^  frames: leased buffers     ^  decisions: recycled slots |
 //!      +-----------------------------+----------------------------+
+//! crrd-command <--commands-- crrd-publish
 //! ```
 //!
 //! Overflow, in the order in which a slow end is felt:
@@ -11,7 +12,8 @@
 //! - decisions (journal behind): inspection waits for a slot;
 //! - frames (inspection behind): a trigger that finds no free buffer becomes INVALID(overrun), in
 //!   its place in the order; a replay without a rate waits instead;
-//! - triggers without a frame (all of the above for long): capture waits.
+//! - triggers without a frame (all of the above for long): capture waits;
+//! - commands (the command stage hangs): dropped without an answer; the PLC repeats them.
 //!
 //! Every accepted trigger ends in exactly one decision with its own (epoch, seq), and a decision
 //! is told to nobody before it is in the journal. Inspection and capture allocate nothing per
@@ -19,6 +21,7 @@
 
 mod board;
 mod capture_stage;
+mod command_stage;
 mod encode;
 mod error;
 mod inspect_stage;

@@ -1,7 +1,13 @@
 //! The journal as the publisher's outbox. The two know nothing of each other; this is the wire.
 
-use crate::journal::{self, Entry, Reader};
-use crate::publish::{self, Outbox, OutboxError};
+use crate::journal::{self, Entry, JournalError, Reader, RowId};
+use crate::publish::{self, Outbox, OutboxError, RangePage, ReplayRange};
+
+/// How far result numbers may be out of order in the journal. An armed part has its number long
+/// before its answer; this is more parts than can wait at once.
+const DISORDER_MAX: u32 = 1_024;
+/// Rows looked at for a verdict, where events lie between them.
+const PROBE_ROWS: usize = 16;
 
 /// A journal reader behind the publisher's trait.
 pub(super) struct JournalOutbox(pub(super) Reader);
@@ -21,13 +27,32 @@ impl Outbox for JournalOutbox {
         limit: usize,
     ) -> Result<Vec<publish::Row>, OutboxError> {
         let rows = self.0.after(after, limit)?;
-        let row = |r: journal::Row| publish::Row {
-            id: r.id,
-            kind: kind(r.kind),
-            payload: r.payload,
-            mask: r.mask,
-        };
         Ok(rows.into_iter().map(row).collect())
+    }
+
+    fn range(
+        &mut self,
+        range: &ReplayRange,
+        after: Option<publish::RowId>,
+        limit: usize,
+    ) -> Result<RangePage, OutboxError> {
+        let first = range.first.saturating_sub(DISORDER_MAX);
+        let after = match after {
+            Some(after) => after,
+            None => before(&mut self.0, (range.epoch, first))?,
+        };
+        let rows = self.0.after(after, limit)?;
+        let last = (range.epoch, range.last.saturating_add(DISORDER_MAX));
+        let beyond = |r: &journal::Row| answer(r).is_some_and(|key| key > last);
+        let more = rows.len() == limit && !rows.iter().any(beyond);
+        let next = rows.last().filter(|_| more).map(|row| row.id);
+        let wanted = |r: &journal::Row| {
+            let numbers = range.first..=range.last;
+            answer(r).is_some_and(|(epoch, seq)| epoch == range.epoch && numbers.contains(&seq))
+        };
+        // Masks are not part of the record: they are not sent again.
+        let bare = |r: journal::Row| publish::Row { mask: None, ..row(r) };
+        Ok(RangePage { rows: rows.into_iter().filter(wanted).map(bare).collect(), next })
     }
 
     fn commit_cursor(&mut self, cursor: publish::RowId) -> Result<(), OutboxError> {
@@ -38,6 +63,32 @@ impl Outbox for JournalOutbox {
 /// What is announced to the publisher once `entry` is committed as row `id`.
 pub(super) fn live_row(id: journal::RowId, entry: Entry) -> publish::Row {
     publish::Row { id, kind: kind(entry.kind), payload: entry.payload, mask: entry.mask }
+}
+
+/// (epoch, seq) of a part's answer; results that came later are not what was answered.
+fn answer(row: &journal::Row) -> Option<(u32, u32)> {
+    (row.kind == journal::RowKind::Verdict).then_some((row.epoch, row.seq))
+}
+
+/// A row before all those with a verdict of `key` or more, but for the disorder among them. The
+/// journal has no index by result number, because writing one would cost every verdict; numbers
+/// grow with the rows, so some twenty looks find the place.
+fn before(reader: &mut Reader, key: (u32, u32)) -> Result<RowId, JournalError> {
+    let (mut low, mut high) = (0, reader.newest());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let rows = reader.after(middle, PROBE_ROWS)?;
+        match rows.iter().find_map(|row| answer(row).map(|found| (row.id, found))) {
+            Some((id, found)) if found < key => low = id,
+            // Nothing proves that the place is behind this one.
+            _ => high = middle,
+        }
+    }
+    Ok(low)
+}
+
+fn row(row: journal::Row) -> publish::Row {
+    publish::Row { id: row.id, kind: kind(row.kind), payload: row.payload, mask: row.mask }
 }
 
 fn kind(kind: journal::RowKind) -> publish::RowKind {

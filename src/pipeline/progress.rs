@@ -13,10 +13,12 @@ pub(super) enum Stage {
     Capture,
     Inspect,
     Journal,
+    Command,
 }
 
 impl Stage {
-    pub(super) const ALL: [Stage; 3] = [Stage::Capture, Stage::Inspect, Stage::Journal];
+    pub(super) const ALL: [Stage; 4] =
+        [Stage::Capture, Stage::Inspect, Stage::Journal, Stage::Command];
 
     /// Name of its thread; at most 15 bytes, what Linux shows.
     pub(super) fn thread_name(self) -> &'static str {
@@ -24,6 +26,7 @@ impl Stage {
             Stage::Capture => "crrd-capture",
             Stage::Inspect => "crrd-inspect",
             Stage::Journal => "crrd-journal",
+            Stage::Command => "crrd-command",
         }
     }
 }
@@ -77,13 +80,14 @@ mod tests {
         assert_eq!(stalled(&mut watch), Stage::ALL);
         progress.beat(Stage::Capture);
         progress.beat(Stage::Journal);
+        progress.beat(Stage::Command);
         assert_eq!(stalled(&mut watch), [Stage::Inspect]);
         // The others need not beat again: they moved since the last ping.
         progress.beat(Stage::Inspect);
         assert_eq!(stalled(&mut watch), []);
         progress.beat(Stage::Inspect);
         progress.beat(Stage::Inspect);
-        assert_eq!(stalled(&mut watch), [Stage::Capture, Stage::Journal]);
+        assert_eq!(stalled(&mut watch), [Stage::Capture, Stage::Journal, Stage::Command]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The staged end of the line. Each stage has a name, a time limit and a log line:
-//! stop the camera -> drain the inspection -> commit the journal -> flush the publisher.
+//! take no more commands -> stop the camera -> drain the inspection -> commit the journal ->
+//! flush the publisher.
 //!
 //! A stage that does not end in time is left behind and the next one is told to end on its own,
 //! so that a hanging camera cannot keep journaled verdicts from the broker.
@@ -13,6 +14,8 @@ use super::stage::Outcome;
 use crate::frame::Nanos;
 use crate::sys::notify::Notify;
 
+/// Time for the command being carried out, in milliseconds: it waits for nobody.
+const COMMAND_MS_MAX: u64 = 1_000;
 /// Time for the camera to stop, in milliseconds: some ticks and a driver's stop.
 const CAMERA_MS_MAX: u64 = 3_000;
 /// Time for the frames in the queue, in milliseconds: the deepest queue at the slowest engine.
@@ -30,6 +33,7 @@ impl Line {
         notify.stopping("stopping in order");
         let mut late = vec![];
         let stages = [
+            (Stage::Command, COMMAND_MS_MAX),
             (Stage::Capture, CAMERA_MS_MAX),
             (Stage::Inspect, INSPECT_MS_MAX),
             (Stage::Journal, JOURNAL_MS_MAX),

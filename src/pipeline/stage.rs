@@ -16,12 +16,17 @@ pub(super) const TICK: Duration = Duration::from_millis(100);
 /// Orders to end, one for each stage, given in the order of the data path.
 #[derive(Debug, Default)]
 pub(super) struct Signals {
+    stop_commands: AtomicBool,
     stop_camera: AtomicBool,
     drain_inspect: AtomicBool,
     drain_journal: AtomicBool,
 }
 
 impl Signals {
+    pub(super) fn stop_commands(&self) -> bool {
+        self.stop_commands.load(Ordering::Acquire)
+    }
+
     pub(super) fn stop_camera(&self) -> bool {
         self.stop_camera.load(Ordering::Acquire)
     }
@@ -41,6 +46,7 @@ impl Signals {
             Stage::Capture => &self.stop_camera,
             Stage::Inspect => &self.drain_inspect,
             Stage::Journal => &self.drain_journal,
+            Stage::Command => &self.stop_commands,
         }
         .store(true, Ordering::Release);
     }

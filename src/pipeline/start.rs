@@ -7,6 +7,7 @@ use crossbeam_channel::bounded;
 
 use super::board::Board;
 use super::capture_stage::CaptureStage;
+use super::command_stage::CommandStage;
 use super::encode::{self, Encoder};
 use super::error::{PipelineError, PipelineErrorKind};
 use super::inspect_stage::{Examiner, InspectStage};
@@ -24,7 +25,7 @@ use crate::engine::Engine;
 use crate::frame::{Nanos, Pool, RecipeId, StationId, TriggerId};
 use crate::journal::{self, Journal};
 use crate::judge::{Reason, Verdict};
-use crate::message::{CLASS_NONE, Mode, Topics, VerdictRecord};
+use crate::message::{ByteOrder, CLASS_NONE, Mode, Topics, VerdictRecord};
 use crate::publish::{self, Publisher};
 use crate::station::{self, Step};
 use crate::sys::clock::Clock;
@@ -51,6 +52,10 @@ pub struct Broker {
     pub credentials: Option<publish::Credentials>,
     /// Keep-alive in seconds.
     pub keep_alive_s: u16,
+    /// Byte order of the binary verdicts; `None` = they are not published.
+    pub binary: Option<ByteOrder>,
+    /// Time between metrics in seconds.
+    pub health_s: u32,
     /// Bounds of the delivery.
     pub limits: publish::Limits,
 }
@@ -130,18 +135,25 @@ impl Line {
                 PipelineError::with_source(PipelineErrorKind::Journal, message, error)
             })?;
         tracing::info!(epoch = opened.epoch, undelivered = opened.undelivered, "journal open");
+        let fire = parts.camera.soft_trigger();
         let settings = station::Settings {
             latency_ms_max: parts.latency_ms_max,
             arm_wait_ms_max: parts.triggers.arm_wait_ms_max,
             mode: parts.triggers.mode,
             recipe: parts.triggers.recipe,
             recipes: parts.recipes.iter().map(|recipe| recipe.id).collect(),
-            software_trigger: false,
+            software_trigger: fire.is_some(),
         };
         let board = Arc::new(Board::new(opened.epoch, settings, spec.sha256.clone(), armed.id));
         let live_expiry_s = live_expiry_s(parts.latency_ms_max);
-        let outbox = JournalOutbox(reader);
-        let publisher = start_publisher(parts.broker, topics, live_expiry_s, &board, outbox)?;
+        let health_every_ms = u64::from(parts.broker.health_s) * 1_000;
+        let change = encode::calibration(opened.epoch, &armed, None);
+        let settings = publish_settings(parts.broker, &topics, live_expiry_s, &board, change);
+        let publisher =
+            Publisher::start(settings, Box::new(JournalOutbox(reader))).map_err(|error| {
+                let message = "cannot start publishing";
+                PipelineError::with_source(PipelineErrorKind::Publish, message, error)
+            })?;
         let encoder = Encoder {
             station: parts.station,
             engine_sha256: spec.sha256.clone(),
@@ -202,15 +214,29 @@ impl Line {
             signals: Arc::clone(&signals),
             clock: Arc::clone(&parts.clock),
         };
+        let command = CommandStage {
+            inbound: publisher.inbound().clone(),
+            fire,
+            board: Arc::clone(&board),
+            progress: progress.clone(),
+            signals: Arc::clone(&signals),
+            clock: Arc::clone(&parts.clock),
+            health_every_ms,
+            taken: None,
+            refused: 0,
+            unanswered: 0,
+            scratch: Step::new(),
+        };
         board.attach(publisher);
         let (ended_in, ended) = bounded(Stage::ALL.len());
         // From the end of the line to its start: nobody sends to a stage that is not there. When
         // a later one fails to start, the channels close and the earlier ones end by themselves.
         let journal = spawn(Stage::Journal, ended_in.clone(), move || record.run())?;
         let inspect = spawn(Stage::Inspect, ended_in.clone(), move || inspect.run())?;
-        let capture = spawn(Stage::Capture, ended_in, move || capture.run())?;
+        let capture = spawn(Stage::Capture, ended_in.clone(), move || capture.run())?;
+        let command = spawn(Stage::Command, ended_in, move || command.run())?;
         Ok(Line {
-            threads: [capture, inspect, journal],
+            threads: [capture, inspect, journal, command],
             ended,
             board,
             progress,
@@ -227,14 +253,14 @@ fn live_expiry_s(latency_ms_max: u64) -> u32 {
     u32::try_from(latency_ms_max.div_ceil(1_000)).unwrap_or(u32::MAX).max(1)
 }
 
-fn start_publisher(
+fn publish_settings(
     broker: Broker,
-    topics: Topics,
+    topics: &Topics,
     live_expiry_s: u32,
     board: &Board,
-    outbox: JournalOutbox,
-) -> Result<Publisher, PipelineError> {
-    let settings = publish::Settings {
+    calibration: Vec<u8>,
+) -> publish::Settings {
+    publish::Settings {
         host: broker.host,
         port: broker.port,
         version: broker.version,
@@ -242,17 +268,16 @@ fn start_publisher(
         client_id: broker.client_id,
         credentials: broker.credentials,
         keep_alive_s: broker.keep_alive_s,
-        topics: encode::topic_names(&topics),
-        subscriptions: Vec::new(),
+        topics: encode::topic_names(topics),
+        subscriptions: vec![topics.command(), topics.consumer_ack()],
         live_expiry_s,
         will: board.offline(),
         state: board.state(),
+        calibration,
         heartbeat: encode::heartbeat,
+        binary: broker.binary.map(encode::binary),
         limits: broker.limits,
-    };
-    Publisher::start(settings, Box::new(outbox)).map_err(|error| {
-        PipelineError::with_source(PipelineErrorKind::Publish, "cannot start publishing", error)
-    })
+    }
 }
 
 /// What a slot holds before its first use.

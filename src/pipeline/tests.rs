@@ -87,6 +87,8 @@ fn parts(dir: &Path, camera: Box<dyn Camera>) -> (Parts, mpsc::Receiver<VerdictR
         client_id: "test".to_owned(),
         credentials: None,
         keep_alive_s: 5,
+        binary: None,
+        health_s: 10,
         limits: publish::Limits::default(),
     };
     let parts = Parts {

@@ -8,10 +8,10 @@ use crossbeam_channel as channel;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::link::{Link, LinkEvent};
-use super::publisher::{Flush, Flushed, Shared};
+use super::link::{Link, LinkEvent, Message};
+use super::publisher::{Flush, Flushed, Saying, Shared};
 use super::session::{Action, Event, Session};
-use super::types::{Outbox, Report, Row, Settings};
+use super::types::{Inbound, Outbox, RangePage, ReplayRange, Report, Row, RowId, Settings};
 use crate::frame::Nanos;
 
 /// Time between ticks of the session, in milliseconds; finer than every wait it keeps.
@@ -30,6 +30,10 @@ pub(super) struct Inbox {
     pub(super) rows: mpsc::Receiver<Row>,
     pub(super) flush: mpsc::Receiver<Flush>,
     pub(super) state: watch::Receiver<Vec<u8>>,
+    pub(super) calibration: watch::Receiver<Vec<u8>>,
+    pub(super) sayings: mpsc::Receiver<Saying>,
+    pub(super) replays: mpsc::Receiver<ReplayRange>,
+    pub(super) inbound: channel::Sender<Inbound>,
     pub(super) reports: channel::Sender<Report>,
     pub(super) shared: Arc<Shared>,
 }
@@ -37,9 +41,11 @@ pub(super) struct Inbox {
 /// Runs until it is flushed or the publisher is dropped.
 pub(super) async fn run(settings: Settings, outbox: Box<dyn Outbox>, inbox: Inbox) {
     let mut shell = Shell::new(settings, outbox, &inbox);
-    let Inbox { mut rows, mut flush, mut state, .. } = inbox;
+    let Inbox { mut rows, mut flush, mut state, mut calibration, .. } = inbox;
+    let Inbox { mut sayings, mut replays, .. } = inbox;
     let mut tick = interval(Duration::from_millis(TICK_MS));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    shell.handle(Event::Calibration(calibration.borrow_and_update().clone()));
     shell.handle(Event::Start);
     let order = loop {
         tokio::select! {
@@ -59,11 +65,40 @@ pub(super) async fn run(settings: Settings, outbox: Box<dyn Outbox>, inbox: Inbo
                 }
                 Err(_) => return,
             },
+            changed = calibration.changed() => match changed {
+                Ok(()) => {
+                    let payload = calibration.borrow_and_update().clone();
+                    shell.handle(Event::Calibration(payload));
+                }
+                Err(_) => return,
+            },
+            saying = sayings.recv() => match saying {
+                Some(Saying::Reply(payload)) => {
+                    // What the command changed is told before its answer.
+                    if state.has_changed().unwrap_or(false) {
+                        let state = state.borrow_and_update().clone();
+                        shell.handle(Event::State(state));
+                    }
+                    shell.handle(Event::Reply(payload));
+                }
+                Some(Saying::Health(payload)) => shell.handle(Event::Health(payload)),
+                None => return,
+            },
+            range = replays.recv(), if shell.session.can_replay() => match range {
+                Some(range) => shell.handle(Event::Replay(range)),
+                None => return,
+            },
             _ = tick.tick() => shell.tick(),
         }
         shell.tell_health();
     };
-    // Rows announced before the order still count as live.
+    // Answers and rows handed over before the order still count.
+    while let Ok(saying) = sayings.try_recv() {
+        if let Saying::Reply(payload) = saying {
+            shell.handle(Event::Reply(payload));
+        }
+    }
+    shell.session.cancel_replay();
     if let Ok(row) = rows.try_recv() {
         shell.row_burst(row, &mut rows);
     }
@@ -87,6 +122,9 @@ struct Shell {
     events: VecDeque<Event>,
     actions: Vec<Action>,
     reports: channel::Sender<Report>,
+    inbound: channel::Sender<Inbound>,
+    /// Messages that nobody took.
+    unheard: u64,
     shared: Arc<Shared>,
     outbox_failed: bool,
     /// The broker has the DISCONNECT packet.
@@ -107,7 +145,8 @@ impl Shell {
             settings.state.clone(),
             settings.topics.last.is_some(),
             seed(&settings.client_id),
-        );
+        )
+        .with_binary(settings.binary.is_some());
         let started = Instant::now();
         Self {
             settings,
@@ -118,6 +157,8 @@ impl Shell {
             events: VecDeque::new(),
             actions: Vec::new(),
             reports: inbox.reports.clone(),
+            inbound: inbox.inbound.clone(),
+            unheard: 0,
             shared: inbox.shared.clone(),
             outbox_failed: false,
             closed: false,
@@ -164,18 +205,37 @@ impl Shell {
             LinkEvent::Acked(id) => self.handle(Event::Acked(id)),
             LinkEvent::Refused { id, reason } => self.handle(Event::Refused { id, reason }),
             LinkEvent::Subscribed { refused } => self.subscribed(refused),
-            // No consumer yet.
-            LinkEvent::Message(message) => {
-                tracing::debug!(topic = message.topic, "a message nobody waits for was dropped");
+            LinkEvent::Message(Message { topic, payload, retained }) => {
+                self.heard(topic, payload, retained);
             }
             LinkEvent::MessageTooLarge { topic, bytes } => {
-                tracing::warn!(topic, bytes, "a message too large to be a command was dropped");
+                tracing::warn!(topic, bytes, "a message too large to be a command");
+                self.heard(topic, Vec::new(), false);
             }
             LinkEvent::Overrun { bytes } => self.overrun(bytes),
             LinkEvent::Closed => self.closed = true,
             LinkEvent::Lost(cause) => {
                 self.lost(cause);
                 self.handle_queued();
+            }
+        }
+    }
+
+    /// Hands a message on; one that finds no room is told of in the log only.
+    fn heard(&mut self, topic: String, payload: Vec<u8>, retained: bool) {
+        let names = &self.settings.topics;
+        let inbound = if topic == names.command {
+            Inbound::Command { payload, retained }
+        } else if topic == names.receipt {
+            Inbound::Receipt(payload)
+        } else {
+            tracing::debug!(topic, "a message on a topic nobody listens to");
+            return;
+        };
+        if self.inbound.try_send(inbound).is_err() {
+            self.unheard += 1;
+            if self.unheard.is_power_of_two() {
+                tracing::warn!(topic, messages = self.unheard, "nobody took a message in time");
             }
         }
     }
@@ -269,6 +329,7 @@ impl Shell {
                 }
             }
             Action::ReadBacklog { after, limit } => self.read_backlog(after, limit),
+            Action::ReadRange { range, after, limit } => self.read_range(&range, after, limit),
             Action::CommitCursor(cursor) => {
                 let done = self.outbox.commit_cursor(cursor);
                 self.note_outbox(done.err());
@@ -286,6 +347,19 @@ impl Shell {
             Err(error) => {
                 self.note_outbox(Some(error));
                 self.events.push_back(Event::BacklogFailed);
+            }
+        }
+    }
+
+    fn read_range(&mut self, range: &ReplayRange, after: Option<RowId>, limit: usize) {
+        match self.outbox.range(range, after, limit) {
+            Ok(RangePage { rows, next }) => {
+                self.note_outbox(None);
+                self.events.push_back(Event::Range { rows, next });
+            }
+            Err(error) => {
+                self.note_outbox(Some(error));
+                self.events.push_back(Event::RangeFailed);
             }
         }
     }
@@ -335,6 +409,14 @@ impl Shell {
                 "a message on our command topics is so large that it broke the connection: find \
                  who sends it, and whether the broker retains it; nothing is heard for a minute"
             ),
+            Report::Replayed { range, rows } => tracing::info!(
+                command = range.id,
+                epoch = range.epoch,
+                first = range.first,
+                last = range.last,
+                rows,
+                "verdicts sent again as asked"
+            ),
             Report::SubscriptionRefused { topic } => tracing::error!(
                 topic,
                 "the broker does not let us listen: allow this topic in its access list"
@@ -357,6 +439,7 @@ impl Shell {
         health.backlog_rows = self.outbox.newest().saturating_sub(self.session.cursor());
         health.undeliverable = counters.undeliverable;
         health.notifications_dropped = counters.crowded_out;
+        health.replies_dropped = counters.replies_dropped;
         health.cursor = self.session.cursor();
     }
 

@@ -77,9 +77,17 @@ pub(crate) const PACKET_ROOM_BYTES: usize = 512;
 /// are masks, which may be left out.
 pub const PACKET_BYTES_NEEDED: usize = 2 << 10;
 
+/// Answers to commands that wait for the window; beyond it an answer is dropped. More than a burst
+/// of commands that the station takes at once.
+pub(super) const REPLIES_MAX: usize = 128;
 /// Rows asked from the outbox at once: one read serves two bulk windows, and memory stays small
 /// when each carries a mask.
 pub(super) const PAGE_ROWS: usize = 64;
+/// Rows looked at for one page of a replay: most are wanted, and a page is read in a few
+/// milliseconds.
+pub(super) const RANGE_ROWS: usize = 256;
+/// Pause between two pages of a replay, in milliseconds: live verdicts get their turn.
+pub(super) const RANGE_PAUSE_MS: u64 = 5;
 /// A row the journal shows but nobody announced is waited for this long, in milliseconds: its
 /// announcement is usually on its way, and then it goes out live.
 pub(super) const GRACE_MS: u64 = 100;

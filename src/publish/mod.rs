@@ -8,7 +8,8 @@
 //!
 //! Two lanes: a row committed while we are connected goes to `verdict` at once (live); a row that
 //! missed its moment goes to `hist`, in order, in what the live lane leaves of the window. Masks
-//! and events follow on the bulk share of the window.
+//! and events follow on the bulk share of the window. Answers to commands go before everything
+//! but the state; what a consumer asks for again comes behind everything.
 //!
 //! `session` is the protocol as a pure state machine, `link` one connection of the client
 //! library (MQTT 3.1.1 or 5), `tls` what secures it, `client` the thread that joins them with the
@@ -27,6 +28,6 @@ pub use limits::{Limits, Offer, PACKET_BYTES_NEEDED};
 pub use publisher::{Flushed, Notifier, PublishError, Publisher};
 pub use tls::{Certificate, ClientFiles, TlsError, TlsFiles, Validity};
 pub use types::{
-    Credentials, Health, Outbox, OutboxError, Report, Row, RowId, RowKind, Settings, TopicNames,
-    Version,
+    BinaryForm, Credentials, Health, Inbound, Outbox, OutboxError, RangePage, ReplayRange, Report,
+    Row, RowId, RowKind, Settings, TopicNames, Version,
 };

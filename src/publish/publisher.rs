@@ -9,11 +9,19 @@ use crossbeam_channel as channel;
 use tokio::sync::{mpsc, watch};
 
 use super::client::{self, Inbox};
-use super::types::{Health, Outbox, Report, Row, Settings};
+use super::types::{Health, Inbound, Outbox, ReplayRange, Report, Row, Settings};
 
 /// Announced rows on their way to the publisher; beyond it an announcement is dropped and the
 /// row goes out as a late one.
 const ROWS_MAX: usize = 1_024;
+/// Answers and metrics on their way to the publisher; beyond it they are dropped, and whoever
+/// hands them over is told.
+const SAYINGS_MAX: usize = 128;
+/// Replays that wait for the one under way; more are refused.
+const REPLAYS_MAX: usize = 4;
+/// Commands and receipts nobody has taken yet; beyond it they are dropped, and a PLC that has no
+/// answer asks again. Far more than the station takes in a second.
+const INBOUND_MAX: usize = 256;
 /// Reports nobody has taken yet; beyond it a report is only logged.
 const REPORTS_MAX: usize = 64;
 /// Added to the flush time before the thread is given up as stuck.
@@ -38,6 +46,12 @@ pub struct Flushed {
     pub clean: bool,
     /// The final counters.
     pub health: Health,
+}
+
+/// What is not a row and not the state.
+pub(super) enum Saying {
+    Reply(Vec<u8>),
+    Health(Vec<u8>),
 }
 
 /// Order to end.
@@ -83,6 +97,10 @@ impl Notifier {
 pub struct Publisher {
     notifier: Notifier,
     state: watch::Sender<Vec<u8>>,
+    calibration: watch::Sender<Vec<u8>>,
+    sayings: mpsc::Sender<Saying>,
+    replays: mpsc::Sender<ReplayRange>,
+    inbound: channel::Receiver<Inbound>,
     /// Taken when the end has come; without it the thread ends.
     flush: Option<mpsc::Sender<Flush>>,
     reports: channel::Receiver<Report>,
@@ -111,12 +129,20 @@ impl Publisher {
         let (rows, rows_in) = mpsc::channel(ROWS_MAX);
         let (flush, flush_in) = mpsc::channel(1);
         let (state, state_in) = watch::channel(settings.state.clone());
+        let (calibration, calibration_in) = watch::channel(settings.calibration.clone());
+        let (sayings, sayings_in) = mpsc::channel(SAYINGS_MAX);
+        let (replays, replays_in) = mpsc::channel(REPLAYS_MAX);
+        let (inbound_out, inbound) = channel::bounded(INBOUND_MAX);
         let (reports_out, reports) = channel::bounded(REPORTS_MAX);
         let shared = Arc::new(Shared::default());
         let inbox = Inbox {
             rows: rows_in,
             flush: flush_in,
             state: state_in,
+            calibration: calibration_in,
+            sayings: sayings_in,
+            replays: replays_in,
+            inbound: inbound_out,
             reports: reports_out,
             shared: shared.clone(),
         };
@@ -136,7 +162,18 @@ impl Publisher {
             })
             .map_err(start_error)?;
         let notifier = Notifier { rows, shared: shared.clone() };
-        Ok(Self { notifier, state, flush: Some(flush), reports, shared, thread: Some(thread) })
+        Ok(Self {
+            notifier,
+            state,
+            calibration,
+            sayings,
+            replays,
+            inbound,
+            flush: Some(flush),
+            reports,
+            shared,
+            thread: Some(thread),
+        })
     }
 
     /// A handle for the journal thread.
@@ -147,6 +184,35 @@ impl Publisher {
     /// Publishes a new retained state; only the newest of several is sure to go out.
     pub fn set_state(&self, payload: Vec<u8>) {
         self.state.send_replace(payload);
+    }
+
+    /// Publishes what the calibration topic says from now on.
+    pub fn set_calibration(&self, payload: Vec<u8>) {
+        self.calibration.send_replace(payload);
+    }
+
+    /// Publishes the answer to a command, before anything else; false when there was no room.
+    #[must_use]
+    pub fn reply(&self, payload: Vec<u8>) -> bool {
+        self.sayings.try_send(Saying::Reply(payload)).is_ok()
+    }
+
+    /// Publishes metrics; false when there was no room.
+    #[must_use]
+    pub fn tell_health(&self, payload: Vec<u8>) -> bool {
+        self.sayings.try_send(Saying::Health(payload)).is_ok()
+    }
+
+    /// Sends verdicts again, behind everything else, one range after the other;
+    /// [`Report::Replayed`] tells when it is done. False when too many ranges wait.
+    #[must_use]
+    pub fn replay(&self, range: ReplayRange) -> bool {
+        self.replays.try_send(range).is_ok()
+    }
+
+    /// What consumers say; to be taken as it comes.
+    pub fn inbound(&self) -> &channel::Receiver<Inbound> {
+        &self.inbound
     }
 
     /// Counters for the health message.

@@ -47,12 +47,63 @@ pub trait Outbox: Send {
     /// When they cannot be read now; the publisher tries again later.
     fn backlog(&mut self, after: RowId, limit: usize) -> Result<Vec<Row>, OutboxError>;
 
+    /// The verdicts of `range` among the next `limit` rows after `after`, or from the beginning of
+    /// the range on.
+    ///
+    /// # Errors
+    /// When they cannot be read now; the publisher tries again later.
+    fn range(
+        &mut self,
+        range: &ReplayRange,
+        after: Option<RowId>,
+        limit: usize,
+    ) -> Result<RangePage, OutboxError>;
+
     /// Everything up to `cursor` was delivered; never called with a smaller one than before.
     /// May be stored lazily: losing it costs duplicates only.
     ///
     /// # Errors
     /// When it cannot be stored; the publisher goes on.
     fn commit_cursor(&mut self, cursor: RowId) -> Result<(), OutboxError>;
+}
+
+/// Makes the binary form of a verdict from its payload.
+pub type BinaryForm = fn(&[u8]) -> Vec<u8>;
+
+/// Verdicts of one boot epoch that are to be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplayRange {
+    /// Number of the command that asked for them.
+    pub id: u32,
+    /// Boot epoch.
+    pub epoch: u32,
+    /// First result number.
+    pub first: u32,
+    /// Last result number.
+    pub last: u32,
+}
+
+/// A page of a [`ReplayRange`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RangePage {
+    /// The verdicts found, in order of their numbers in the journal.
+    pub rows: Vec<Row>,
+    /// Where the next page begins; `None` behind the last.
+    pub next: Option<RowId>,
+}
+
+/// What came on a subscribed topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inbound {
+    /// On the command topic.
+    Command {
+        /// What; empty when it was too large to be a command.
+        payload: Vec<u8>,
+        /// The broker kept it from another time.
+        retained: bool,
+    },
+    /// On the receipt topic.
+    Receipt(Vec<u8>),
 }
 
 /// An outbox that failed.
@@ -63,6 +114,8 @@ pub type OutboxError = Box<dyn std::error::Error + Send + Sync>;
 pub struct TopicNames {
     /// Live verdicts.
     pub verdict: String,
+    /// The same in binary form; published when [`Settings::binary`] says how.
+    pub binary: String,
     /// Newest verdict, retained; `None` = not published.
     pub last: Option<String>,
     /// State of the station, retained; also the last will.
@@ -75,6 +128,16 @@ pub struct TopicNames {
     pub mask: String,
     /// Events.
     pub event: String,
+    /// Commands to the station: listened to when it is among [`Settings::subscriptions`].
+    pub command: String,
+    /// Answers to commands.
+    pub reply: String,
+    /// Receipts of consumers: listened to like commands.
+    pub receipt: String,
+    /// Metrics.
+    pub health: String,
+    /// The calibration in force.
+    pub calibration: String,
 }
 
 impl TopicNames {
@@ -82,12 +145,16 @@ impl TopicNames {
     pub(super) fn of(&self, topic: Topic) -> &str {
         match topic {
             Topic::Verdict => &self.verdict,
+            Topic::Binary => &self.binary,
             Topic::Last => self.last.as_ref().unwrap_or(&self.verdict),
             Topic::State => &self.state,
             Topic::Heartbeat(_) => &self.heartbeat,
             Topic::Hist => &self.hist,
             Topic::Mask => &self.mask,
             Topic::Event => &self.event,
+            Topic::Reply => &self.reply,
+            Topic::Health => &self.health,
+            Topic::Calibration => &self.calibration,
         }
     }
 }
@@ -145,8 +212,13 @@ pub struct Settings {
     pub live_expiry_s: u32,
     /// First `state` payload; later ones by [`super::Publisher::set_state`].
     pub state: Vec<u8>,
+    /// First payload of the calibration topic; empty = nothing to tell. Later ones by
+    /// [`super::Publisher::set_calibration`].
+    pub calibration: Vec<u8>,
     /// Heartbeat payload of a counter.
     pub heartbeat: fn(u64) -> Vec<u8>,
+    /// Makes the binary form of a verdict from its payload; `None` = it is not published.
+    pub binary: Option<BinaryForm>,
     /// Tuning of the delivery protocol.
     pub limits: super::Limits,
 }
@@ -184,6 +256,13 @@ pub enum Report {
         /// Its size.
         bytes: usize,
     },
+    /// A replay is over: what of its range is in the journal was sent again.
+    Replayed {
+        /// The range.
+        range: ReplayRange,
+        /// Verdicts sent.
+        rows: u64,
+    },
     /// The broker does not let us listen on a topic: what is sent there is not heard.
     SubscriptionRefused {
         /// The topic.
@@ -204,7 +283,7 @@ pub struct Health {
     pub in_flight: u32,
     /// Connections made after the first.
     pub reconnects: u64,
-    /// Verdicts sent on `hist`.
+    /// Verdicts sent on `hist` that missed their moment.
     pub late: u64,
     /// Rows known to be undelivered (an upper bound).
     pub backlog_rows: u64,
@@ -212,6 +291,8 @@ pub struct Health {
     pub undeliverable: u64,
     /// Live notifications dropped because a queue was full; their rows go out as late ones.
     pub notifications_dropped: u64,
+    /// Answers to commands that were dropped: no connection, or no room.
+    pub replies_dropped: u64,
     /// Everything up to this row was delivered.
     pub cursor: RowId,
     /// Last connection error; empty when there was none.

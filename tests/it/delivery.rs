@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use crrd::journal::{self, Entry, Journal, Notice, Options, Sync};
 use crrd::publish::{
-    Credentials, Flushed, Limits, Notifier, Outbox, OutboxError, Publisher, Report, Row, RowId,
-    RowKind, Settings, TopicNames, Version,
+    Credentials, Flushed, Limits, Notifier, Outbox, OutboxError, Publisher, RangePage, ReplayRange,
+    Report, Row, RowId, RowKind, Settings, TopicNames, Version,
 };
 
 use crate::broker::{Broker, Relay, Subscriber, wait_for};
@@ -28,6 +28,15 @@ impl Outbox for Bridge {
 
     fn commit_cursor(&mut self, cursor: RowId) -> Result<(), OutboxError> {
         Ok(self.0.acknowledge(cursor)?)
+    }
+
+    fn range(
+        &mut self,
+        _range: &ReplayRange,
+        _after: Option<RowId>,
+        _limit: usize,
+    ) -> Result<RangePage, OutboxError> {
+        Err("nobody asks for verdicts again in these tests".into())
     }
 }
 
@@ -56,18 +65,26 @@ fn settings(port: u16) -> Settings {
         keep_alive_s: 5,
         topics: TopicNames {
             verdict: name("verdict"),
+            binary: name("vbin"),
             last: Some(name("last")),
             state: name("state"),
             heartbeat: name("hb"),
             hist: name("hist"),
             mask: name("mask"),
             event: name("event"),
+            command: name("cmd"),
+            reply: name("cmdack"),
+            receipt: name("ack"),
+            health: name("health"),
+            calibration: name("calib"),
         },
         subscriptions: Vec::new(),
         live_expiry_s: 1,
         will: b"gone".to_vec(),
         state: b"ready".to_vec(),
+        calibration: Vec::new(),
         heartbeat: |count| count.to_string().into_bytes(),
+        binary: None,
         limits: Limits::default(),
     }
 }

@@ -55,6 +55,10 @@ fn topic_of(topic: session::Topic) -> Topic {
         session::Topic::Hist => Topic::Hist,
         session::Topic::Mask => Topic::Mask,
         session::Topic::Event => Topic::Event,
+        session::Topic::Reply => Topic::Reply,
+        session::Topic::Binary | session::Topic::Health | session::Topic::Calibration => {
+            unreachable!("the simulated station does not tell it")
+        }
     }
 }
 

@@ -225,6 +225,10 @@ impl<S: Store> World<S> {
             Action::Publish(publish) => self.queue(publish),
             Action::ReadBacklog { after, limit } => self.read_backlog(after, limit),
             Action::CommitCursor(cursor) => self.store.acknowledge(cursor),
+            // A replay is asked for by nobody here.
+            Action::ReadRange { range, .. } => {
+                self.oracle.fail(|| format!("{range:?} was read, but nobody asked for it"));
+            }
             Action::Report(report) => self.report(report),
         }
     }

@@ -146,6 +146,8 @@ fn parts(
             client_id: format!("crrd-{STATION}"),
             credentials: None,
             keep_alive_s: 5,
+            binary: None,
+            health_s: 10,
             limits: publish::Limits::default(),
         },
         observer: Some(observer),

@@ -189,13 +189,15 @@ impl Link {
         let names = &settings.topics;
         let (payload, acknowledged) = match topic {
             Topic::Heartbeat(count) => ((settings.heartbeat)(count), false),
+            Topic::Binary => (settings.binary.map(|of| of(&payload)).unwrap_or_default(), true),
             _ => (payload, true),
         };
         let message = Outgoing {
             topic: names.of(topic),
             retain: topic == Topic::State || topic == Topic::Last && names.last.is_some(),
             acknowledged,
-            expiry_s: (topic == Topic::Verdict).then_some(settings.live_expiry_s),
+            expiry_s: matches!(topic, Topic::Verdict | Topic::Binary)
+                .then_some(settings.live_expiry_s),
             payload,
         };
         let queued = match &self.client {

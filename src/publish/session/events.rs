@@ -1,6 +1,6 @@
 //! The session's alphabet: events in, actions out.
 
-use crate::publish::types::{Report, Row, RowId};
+use crate::publish::types::{ReplayRange, Report, Row, RowId};
 
 /// What happened.
 #[derive(Clone, Debug)]
@@ -33,6 +33,25 @@ pub enum Event {
     BacklogFailed,
     /// New payload of the state topic.
     State(Vec<u8>),
+    /// The answer to a command. It goes out before anything else, or not at all: without a
+    /// connection, or when [`super::limits::REPLIES_MAX`] wait, it is dropped. Whoever asked asks
+    /// again.
+    Reply(Vec<u8>),
+    /// New metrics; older ones that still wait are replaced.
+    Health(Vec<u8>),
+    /// The calibration in force; told after every connect, too.
+    Calibration(Vec<u8>),
+    /// Verdicts to be sent again, when [`super::Session::can_replay`].
+    Replay(ReplayRange),
+    /// Answer to [`Action::ReadRange`].
+    Range {
+        /// The verdicts of the range that were found, in order.
+        rows: Vec<Row>,
+        /// Where the next page begins; `None` when this was the last.
+        next: Option<RowId>,
+    },
+    /// The outbox could not be read for it.
+    RangeFailed,
     /// Time has passed; `newest` is the newest row in the outbox.
     Tick {
         /// Newest row in the outbox.
@@ -59,6 +78,15 @@ pub enum Action {
         /// At most so many.
         limit: usize,
     },
+    /// Read verdicts of a range, then report [`Event::Range`].
+    ReadRange {
+        /// Which.
+        range: ReplayRange,
+        /// Rows after this one; `None` = from the beginning of the range.
+        after: Option<RowId>,
+        /// Look at no more rows than these.
+        limit: usize,
+    },
     /// Everything up to this row was delivered.
     CommitCursor(RowId),
     /// Tell the station.
@@ -70,7 +98,8 @@ pub enum Action {
 pub struct Publish {
     /// Where to.
     pub topic: Topic,
-    /// What; empty for a heartbeat, whose payload is made of the counter.
+    /// What; empty for a heartbeat, whose payload is made of the counter. For
+    /// [`Topic::Binary`] the JSON that the shell makes the binary form of.
     pub payload: Vec<u8>,
 }
 
@@ -79,6 +108,8 @@ pub struct Publish {
 pub enum Topic {
     /// Live verdicts.
     Verdict,
+    /// The same as 64 bytes.
+    Binary,
     /// Newest verdict, retained.
     Last,
     /// State of the station, retained.
@@ -91,6 +122,12 @@ pub enum Topic {
     Mask,
     /// Events.
     Event,
+    /// Answers to commands.
+    Reply,
+    /// Metrics.
+    Health,
+    /// The calibration in force.
+    Calibration,
 }
 
 impl Topic {
@@ -98,12 +135,16 @@ impl Topic {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Verdict => "verdict",
+            Self::Binary => "vbin",
             Self::Last => "last",
             Self::State => "state",
             Self::Heartbeat(_) => "hb",
             Self::Hist => "hist",
             Self::Mask => "mask",
             Self::Event => "event",
+            Self::Reply => "cmdack",
+            Self::Health => "health",
+            Self::Calibration => "calib",
         }
     }
 }
@@ -123,4 +164,6 @@ pub struct Counters {
     pub undeliverable: u64,
     /// Announced rows that found no room and go out late.
     pub crowded_out: u64,
+    /// Answers to commands that were dropped.
+    pub replies_dropped: u64,
 }

@@ -27,15 +27,23 @@
 //! ([`Event::Sent`]); an acknowledgement that fits no publish in flight breaks the protocol, and
 //! the connection with it.
 //!
+//! # Beside the rows
+//! Answers to commands go out before everything but the state, and are not kept: what was not
+//! acknowledged when the connection breaks is gone, and the PLC repeats its command. The binary
+//! form of a live verdict belongs to its row like a mask. Metrics and the calibration are told in
+//! the bulk share. A range that a consumer asked for again ([`replay`]) comes last of all.
+//!
 //! # Refused publishes
-//! An acknowledgement may carry a reason why the broker did not pass the message on. A mask or
-//! `last` is then done without having been delivered: it is no record, and a broker that does not
-//! allow its topic must not hold up the verdicts. Everything else stays undelivered: the
+//! An acknowledgement may carry a reason why the broker did not pass the message on. What is no
+//! record (a mask, `last`, the binary form, answers, metrics) is then done without having been
+//! delivered: a broker that does not allow its topic must not hold up the verdicts. Everything else stays undelivered: the
 //! connection is given up, and delivery is tried again after the usual growing wait.
 
 mod backoff;
 mod events;
 mod position;
+mod pump;
+mod replay;
 mod window;
 
 #[cfg(test)]
@@ -44,15 +52,16 @@ mod tests;
 use std::collections::VecDeque;
 
 use super::limits::{
-    CURSOR_STEP_ROWS, GRACE_MS, Limits, OUTBOX_RETRY_MS, Offer, PAGE_ROWS, SHORT_LIVED_MS,
-    TAKEOVER_TIMES,
+    CURSOR_STEP_ROWS, GRACE_MS, Limits, OUTBOX_RETRY_MS, Offer, PAGE_ROWS, REPLIES_MAX,
+    SHORT_LIVED_MS, TAKEOVER_TIMES,
 };
 use super::types::{Report, Row, RowId, RowKind};
 use crate::frame::Nanos;
 pub(super) use backoff::Backoff;
 pub use events::{Action, Counters, Event, Publish, Topic};
 use position::Position;
-use window::{Tag, Window};
+use replay::Replay;
+use window::{Owner, Window};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Link {
@@ -84,9 +93,18 @@ pub struct Session {
     position: Position,
     cursor_told: RowId,
     window: Window,
-    live: VecDeque<Row>,
+    /// With whom each belongs to: a row that is read as a late one, too, waits for that.
+    live: VecDeque<(Owner, Row)>,
     late: VecDeque<Row>,
     bulk: VecDeque<Bulk>,
+    replies: VecDeque<Vec<u8>>,
+    /// The binary form of the verdict just handed out.
+    binary: Option<(Owner, Vec<u8>)>,
+    binary_wanted: bool,
+    health: Option<Vec<u8>>,
+    calibration: Vec<u8>,
+    calibration_due: bool,
+    replay: Replay,
     state: Vec<u8>,
     state_due: bool,
     last: Option<(RowId, Vec<u8>)>,
@@ -132,6 +150,13 @@ impl Session {
             live: VecDeque::new(),
             late: VecDeque::new(),
             bulk: VecDeque::new(),
+            replies: VecDeque::new(),
+            binary: None,
+            binary_wanted: false,
+            health: None,
+            calibration: Vec::new(),
+            calibration_due: false,
+            replay: Replay::default(),
             state,
             state_due: true,
             last: None,
@@ -149,6 +174,13 @@ impl Session {
             heartbeats: 0,
             counters: Counters::default(),
         }
+    }
+
+    /// The same; `wanted` says whether live verdicts go out in binary form, too.
+    #[must_use]
+    pub fn with_binary(mut self, wanted: bool) -> Self {
+        self.binary_wanted = wanted;
+        self
     }
 
     /// Takes one event; what is to be done about it is appended to `out`.
@@ -171,6 +203,22 @@ impl Session {
                 self.state = payload;
                 self.state_due = true;
             }
+            Event::Reply(payload) => self.reply(payload),
+            Event::Health(payload) => self.health = Some(payload),
+            Event::Calibration(payload) => {
+                self.calibration_due = !payload.is_empty();
+                self.calibration = payload;
+            }
+            Event::Replay(range) => {
+                let begun = self.replay.begin(range);
+                debug_assert!(begun, "asked for only when there is none");
+            }
+            Event::Range { mut rows, next } => {
+                // Told as undeliverable when they went out first.
+                rows.retain(|row| row.payload.len() <= self.limits.payload_bytes_max);
+                self.replay.page(now, rows, next);
+            }
+            Event::RangeFailed => self.replay.page_failed(now),
             Event::Tick { newest } => self.tick(now, newest, out),
         }
         self.pump(now, out);
@@ -187,9 +235,21 @@ impl Session {
         matches!(self.link, Link::Up { .. })
     }
 
-    /// True when everything up to `newest`, the newest verdict and the state were acknowledged.
+    /// Whether a replay may begin: one at a time.
+    pub fn can_replay(&self) -> bool {
+        self.replay.is_idle()
+    }
+
+    /// Gives up the replay under way; the station ends.
+    pub fn cancel_replay(&mut self) {
+        self.replay.cancel();
+    }
+
+    /// True when everything up to `newest`, the newest verdict, the answers and the state were
+    /// acknowledged.
     pub fn is_drained(&self, newest: RowId) -> bool {
-        self.position.cursor() >= newest && !self.last_due && self.is_quiet()
+        let rows = self.position.cursor() >= newest && !self.last_due;
+        rows && self.replies.is_empty() && self.is_quiet()
     }
 
     /// Hands out no more rows; what is in flight may still be acknowledged.
@@ -225,6 +285,7 @@ impl Session {
         self.more = newest > self.position.scan();
         self.state_due = true;
         self.last_due = self.last.is_some();
+        self.calibration_due = !self.calibration.is_empty();
         self.heartbeat_at = now;
         self.counters.connections += 1;
     }
@@ -259,6 +320,9 @@ impl Session {
         self.live.clear();
         self.late.clear();
         self.bulk.clear();
+        self.replies.clear();
+        self.binary = None;
+        self.replay.rewind();
         self.reading = false;
         self.read_not_before = Nanos(0);
         self.graced = 0;
@@ -289,8 +353,10 @@ impl Session {
         match self.window.acknowledge(id) {
             Some(tag) => {
                 self.counters.acked += 1;
-                if let Some(row) = tag.row {
-                    self.position.part_done(row);
+                match tag.owner {
+                    Owner::Nobody => {}
+                    Owner::Row(row) => self.position.part_done(row),
+                    Owner::Replayed(row) => self.replay.acknowledged(row),
                 }
             }
             None => self.give_up(now, "the broker acknowledged what was not in flight", out),
@@ -306,13 +372,24 @@ impl Session {
             return;
         };
         out.push(Action::Report(Report::PublishRefused { topic: tag.topic.name(), reason }));
-        match (tag.topic, tag.row) {
-            (Topic::Last, _) => {}
-            (Topic::Mask, Some(row)) => {
+        match (tag.topic, tag.owner) {
+            (Topic::Last | Topic::Reply | Topic::Health | Topic::Calibration, _) => {}
+            (Topic::Mask | Topic::Binary, owner) => {
                 self.counters.undeliverable += 1;
-                self.position.part_done(row);
+                if let Owner::Row(row) = owner {
+                    self.position.part_done(row);
+                }
             }
             _ => self.give_up(now, "the broker refused a publish", out),
+        }
+    }
+
+    /// Room there is for a burst of commands; what is beyond it is asked for again.
+    fn reply(&mut self, payload: Vec<u8>) {
+        if self.is_up() && !self.stopped && self.replies.len() < REPLIES_MAX {
+            self.replies.push_back(payload);
+        } else {
+            self.counters.replies_dropped += 1;
         }
     }
 
@@ -332,7 +409,7 @@ impl Session {
         // lane as well, it is repeated there together with its mask.
         let whole = room && (row.mask.is_none() || bulk_room);
         if whole {
-            self.more |= !self.position.take_live(row.id, parts(&row));
+            self.more |= !self.position.take_live(row.id, self.live_parts(&row));
         } else {
             self.more = true;
             self.counters.crowded_out += 1;
@@ -353,7 +430,10 @@ impl Session {
                     self.queue_bulk(Topic::Mask, owner, payload, out);
                 }
                 if self.fits(owner, &row.payload, false, whole, out) {
-                    self.live.push_back(row);
+                    let waits = if whole { Owner::Row(owner) } else { Owner::Nobody };
+                    self.live.push_back((waits, row));
+                } else if whole && self.binary_wanted {
+                    self.position.part_done(owner);
                 }
             }
             RowKind::Event => self.queue_bulk(Topic::Event, owner, row.payload, out),
@@ -404,7 +484,7 @@ impl Session {
                 self.more = true;
                 return;
             }
-            if !self.position.take_late(row.id, parts(&row)) {
+            if !self.position.take_late(row.id, late_parts(&row)) {
                 continue;
             }
             if row.kind == RowKind::Verdict {
@@ -452,93 +532,14 @@ impl Session {
         }
     }
 
-    /// Hands out as much as the window allows, most urgent first.
-    fn pump(&mut self, now: Nanos, out: &mut Vec<Action>) {
-        if !self.is_up() {
-            return;
-        }
-        if now >= self.heartbeat_at {
-            self.heartbeat_at = now.plus_ms(self.limits.heartbeat_ms);
-            let topic = Topic::Heartbeat(self.heartbeats);
-            self.heartbeats += 1;
-            out.push(Action::Publish(Publish { topic, payload: Vec::new() }));
-        }
-        if self.stopped {
-            if self.state_due {
-                self.pump_urgent(now, out);
-            }
-            return;
-        }
-        while self.window.len() < usize::from(self.limits.window) {
-            if !(self.pump_urgent(now, out) || self.pump_bulk(now, out)) {
-                break;
-            }
-        }
-        let hungry = self.late.len() + self.bulk.len() < usize::from(self.limits.bulk_window);
-        if self.more && hungry && !self.reading && now >= self.read_not_before {
-            self.reading = true;
-            self.more = false;
-            self.newest_when_asked = self.newest;
-            out.push(Action::ReadBacklog { after: self.position.scan(), limit: PAGE_ROWS });
-        }
-    }
-
-    fn pump_urgent(&mut self, now: Nanos, out: &mut Vec<Action>) -> bool {
-        if self.state_due {
-            self.state_due = false;
-            let payload = self.state.clone();
-            self.hand(now, Topic::State, None, payload, out);
-        } else if let Some(row) = self.live.pop_front() {
-            let owner = self.position.is_open(row.id).then_some(row.id);
-            self.hand(now, Topic::Verdict, owner, row.payload, out);
-        } else if self.last_due && self.late.is_empty() && !self.more {
-            self.last_due = false;
-            let payload = self.last.as_ref().map(|(_, payload)| payload.clone());
-            self.hand(now, Topic::Last, None, payload.unwrap_or_default(), out);
-        } else {
-            return false;
-        }
-        true
-    }
-
-    fn pump_bulk(&mut self, now: Nanos, out: &mut Vec<Action>) -> bool {
-        if self.window.bulk_len() >= usize::from(self.limits.bulk_window) {
-            return false;
-        }
-        if let Some(Bulk { topic, row, payload }) = self.bulk.pop_front() {
-            self.hand(now, topic, Some(row), payload, out);
-        } else if let Some(row) = self.late.pop_front() {
-            let topic = match row.kind {
-                RowKind::Verdict | RowKind::LateResult => Topic::Hist,
-                RowKind::Event => Topic::Event,
-            };
-            self.counters.late += u64::from(topic == Topic::Hist);
-            self.hand(now, topic, Some(row.id), row.payload, out);
-            if let Some(payload) = row.mask {
-                self.queue_bulk(Topic::Mask, row.id, payload, out);
-            }
-        } else {
-            return false;
-        }
-        true
-    }
-
-    fn hand(
-        &mut self,
-        now: Nanos,
-        topic: Topic,
-        row: Option<RowId>,
-        payload: Vec<u8>,
-        out: &mut Vec<Action>,
-    ) {
-        let bulk = matches!(topic, Topic::Hist | Topic::Mask | Topic::Event);
-        self.window.hand(Tag { row, topic, bulk }, now);
-        self.counters.published += 1;
-        out.push(Action::Publish(Publish { topic, payload }));
+    /// Publishes that must be acknowledged before the row is done, when it goes out live.
+    fn live_parts(&self, row: &Row) -> u8 {
+        let binary = self.binary_wanted && row.kind == RowKind::Verdict;
+        late_parts(row) + u8::from(binary)
     }
 }
 
-/// Publishes that must be acknowledged before the row is done.
-fn parts(row: &Row) -> u8 {
+/// The same when it goes out late.
+fn late_parts(row: &Row) -> u8 {
     1 + u8::from(row.mask.is_some())
 }

@@ -42,10 +42,6 @@ impl Position {
             || self.ahead.range(..=row).next_back().is_some_and(|(_, last)| row <= *last)
     }
 
-    pub(super) fn is_open(&self, row: RowId) -> bool {
-        self.open.contains_key(&row)
-    }
-
     /// Newest taken row.
     pub(super) fn taken_max(&self) -> RowId {
         self.ahead.last_key_value().map_or(self.scan, |(_, last)| *last)

@@ -6,11 +6,22 @@ use super::Topic;
 use crate::frame::Nanos;
 use crate::publish::types::RowId;
 
+/// Who waits for the acknowledgement of a publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// Nobody: it is not a row.
+    Nobody,
+    /// A row on its way out.
+    Row(RowId),
+    /// A row that is sent again because a consumer asked for it.
+    Replayed(RowId),
+}
+
 /// Whose publish it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tag {
-    /// The row that waits for it; `None` for messages that are not rows.
-    pub(super) row: Option<RowId>,
+    /// Who waits for it.
+    pub(super) owner: Owner,
     /// Where it went.
     pub(super) topic: Topic,
     /// Counts against the bulk share.
@@ -24,6 +35,8 @@ pub(super) struct Window {
     /// By packet id.
     flying: BTreeMap<u16, (Tag, Nanos)>,
     bulk: usize,
+    /// Answers to commands among them.
+    replies: usize,
 }
 
 impl Window {
@@ -35,8 +48,13 @@ impl Window {
         self.bulk
     }
 
+    pub(super) fn replies_len(&self) -> usize {
+        self.replies
+    }
+
     pub(super) fn hand(&mut self, tag: Tag, now: Nanos) {
         self.bulk += usize::from(tag.bulk);
+        self.replies += usize::from(tag.topic == Topic::Reply);
         self.handed.push_back((tag, now));
     }
 
@@ -55,6 +73,7 @@ impl Window {
     pub(super) fn acknowledge(&mut self, id: u16) -> Option<Tag> {
         let (tag, _) = self.flying.remove(&id)?;
         self.bulk -= usize::from(tag.bulk);
+        self.replies -= usize::from(tag.topic == Topic::Reply);
         Some(tag)
     }
 

@@ -1,10 +1,12 @@
 //! The session against a scripted broker that loses, delays, repeats and hangs up.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod commands;
+mod world;
 
 use proptest::prelude::*;
 
 use super::*;
+use world::World;
 
 const LIMITS: Limits = Limits {
     window: 8,
@@ -30,251 +32,6 @@ fn number(payload: &[u8]) -> RowId {
     text.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
-/// Session, journal, client and broker in one, each as simple as it can be.
-struct World {
-    session: Session,
-    now: Nanos,
-    journal: BTreeMap<RowId, Row>,
-    newest: RowId,
-    up: bool,
-    next_packet: u16,
-    /// Handed to the client, not yet on the wire.
-    queue: VecDeque<Publish>,
-    /// At the broker, not acknowledged.
-    unacked: VecDeque<(u16, Publish)>,
-    seen: BTreeSet<(bool, RowId)>,
-    oversize: BTreeSet<(bool, RowId)>,
-    cursor: RowId,
-    live_last: RowId,
-    hist_last: RowId,
-    retained_state: Vec<u8>,
-    retained_last: RowId,
-    reports: Vec<Report>,
-    heartbeats: Vec<u64>,
-    live_count: usize,
-    hang_ups: usize,
-    read_fails: bool,
-    /// Rows up to here were found received; that does not change.
-    checked: RowId,
-}
-
-impl World {
-    fn new() -> Self {
-        let session = Session::new(LIMITS, 0, b"state 0".to_vec(), true, 1);
-        let mut world = Self {
-            session,
-            now: Nanos(1),
-            journal: BTreeMap::new(),
-            newest: 0,
-            up: false,
-            next_packet: 0,
-            queue: VecDeque::new(),
-            unacked: VecDeque::new(),
-            seen: BTreeSet::new(),
-            oversize: BTreeSet::new(),
-            cursor: 0,
-            live_last: 0,
-            hist_last: 0,
-            retained_state: Vec::new(),
-            retained_last: 0,
-            reports: Vec::new(),
-            heartbeats: Vec::new(),
-            live_count: 0,
-            hang_ups: 0,
-            read_fails: false,
-            checked: 0,
-        };
-        world.feed(Event::Start);
-        world
-    }
-
-    fn feed(&mut self, event: Event) {
-        let mut events = VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
-            let mut out = Vec::new();
-            self.session.handle(self.now, event, &mut out);
-            for action in out {
-                self.perform(action, &mut events);
-            }
-        }
-        self.check();
-    }
-
-    fn perform(&mut self, action: Action, events: &mut VecDeque<Event>) {
-        match action {
-            Action::Connect { .. } => assert!(!self.up),
-            Action::Disconnect(_) => {
-                self.hang_ups += 1;
-                self.cut();
-                events.push_back(Event::Disconnected);
-            }
-            Action::Publish(publish) => {
-                if let Topic::Heartbeat(count) = publish.topic {
-                    return self.heartbeats.push(count);
-                }
-                assert!(publish.payload.len() <= LIMITS.payload_bytes_max);
-                if self.up {
-                    self.queue.push_back(publish);
-                }
-            }
-            Action::ReadBacklog { .. } if std::mem::take(&mut self.read_fails) => {
-                events.push_back(Event::BacklogFailed);
-            }
-            Action::ReadBacklog { after, limit } => {
-                let rows = self.journal.range(after + 1..).take(limit).map(|(_, r)| r.clone());
-                events.push_back(Event::Backlog(rows.collect()));
-            }
-            Action::CommitCursor(cursor) => {
-                assert!(cursor > self.cursor, "the cursor goes forward");
-                self.cursor = cursor;
-            }
-            Action::Report(report) => {
-                if let Report::Undeliverable { row, mask, .. } = report {
-                    self.oversize.insert((mask, row));
-                }
-                self.reports.push(report);
-            }
-        }
-    }
-
-    /// What must hold at every moment.
-    fn check(&mut self) {
-        let in_flight: Vec<_> =
-            self.queue.iter().chain(self.unacked.iter().map(|(_, publish)| publish)).collect();
-        assert!(in_flight.len() <= usize::from(LIMITS.window), "window");
-        let bulk = |p: &&&Publish| matches!(p.topic, Topic::Hist | Topic::Mask | Topic::Event);
-        assert!(in_flight.iter().filter(bulk).count() <= usize::from(LIMITS.bulk_window), "share");
-        assert!(self.session.live.len() <= LIMITS.live_rows_max);
-        let told = self.cursor.max(self.session.cursor());
-        for (id, row) in self.journal.range(self.checked + 1..).take_while(|(id, _)| **id <= told) {
-            for mask in [false, true].into_iter().take(1 + usize::from(row.mask.is_some())) {
-                let key = (mask, *id);
-                assert!(
-                    self.seen.contains(&key) || self.oversize.contains(&key),
-                    "row {id} (mask: {mask}) was never received, yet the cursor is {told}"
-                );
-            }
-        }
-        self.checked = self.checked.max(told);
-    }
-
-    fn commit(&mut self, mask: bool, announce: bool) {
-        self.commit_row(row(self.newest + 1, mask), announce);
-    }
-
-    fn commit_row(&mut self, row: Row, announce: bool) {
-        self.newest = row.id;
-        self.journal.insert(row.id, row.clone());
-        if announce {
-            self.feed(Event::Live(row));
-        }
-    }
-
-    fn connect(&mut self) {
-        if !self.up {
-            self.up = true;
-            self.next_packet = 0;
-            (self.live_last, self.hist_last) = (0, 0);
-            self.feed(Event::Connected { newest: self.newest });
-        }
-    }
-
-    fn cut(&mut self) {
-        self.up = false;
-        self.queue.clear();
-        self.unacked.clear();
-    }
-
-    fn disconnect(&mut self) {
-        if self.up {
-            self.cut();
-            self.feed(Event::Disconnected);
-        }
-    }
-
-    /// The client writes its oldest publish to the wire; `arrives` says whether the broker got it.
-    fn send(&mut self, arrives: bool) {
-        let Some(publish) = self.queue.pop_front() else { return };
-        self.next_packet = self.next_packet % PACKET_IDS + 1;
-        let id = self.next_packet;
-        if arrives {
-            self.receive(&publish);
-        }
-        self.unacked.push_back((id, publish));
-        self.feed(Event::Sent(id));
-        if !arrives {
-            // On a stream nothing after a lost byte arrives: the connection is as good as gone.
-            self.disconnect();
-        }
-    }
-
-    fn receive(&mut self, publish: &Publish) {
-        match publish.topic {
-            Topic::Verdict => {
-                let id = number(&publish.payload);
-                assert!(id > self.live_last, "live rows come in order: {id}");
-                self.live_last = id;
-                self.live_count += 1;
-                self.seen.insert((false, id));
-            }
-            Topic::Hist => {
-                let id = number(&publish.payload);
-                assert!(id > self.hist_last, "late rows come in order: {id}");
-                self.hist_last = id;
-                self.seen.insert((false, id));
-            }
-            Topic::Event => {
-                self.seen.insert((false, number(&publish.payload)));
-            }
-            Topic::Mask => {
-                self.seen.insert((true, number(&publish.payload)));
-            }
-            Topic::State => self.retained_state = publish.payload.clone(),
-            Topic::Last => {
-                let id = number(&publish.payload);
-                assert!(id >= self.retained_last, "the newest verdict never goes back");
-                self.retained_last = id;
-            }
-            Topic::Heartbeat(_) => {}
-        }
-    }
-
-    fn acknowledge(&mut self, at: usize, twice: bool) {
-        if self.unacked.is_empty() {
-            return;
-        }
-        let (id, _) = self.unacked.remove(at % self.unacked.len()).unwrap();
-        self.feed(Event::Acked(id));
-        if twice && self.up {
-            self.feed(Event::Acked(id));
-            assert!(!self.up, "a doubled acknowledgement ends the connection");
-        }
-    }
-
-    fn wait(&mut self, ms: u64) {
-        self.now = self.now.plus_ms(ms);
-        self.feed(Event::Tick { newest: self.newest });
-    }
-
-    /// A broker and a network without faults.
-    fn heal(&mut self) {
-        for _ in 0..10_000 {
-            if self.session.is_drained(self.newest) && self.up {
-                return;
-            }
-            self.connect();
-            while !self.queue.is_empty() {
-                self.send(true);
-            }
-            while !self.unacked.is_empty() {
-                self.acknowledge(0, false);
-            }
-            self.wait(50);
-        }
-        panic!("never drained, cursor {} of {}", self.session.cursor(), self.newest);
-    }
-}
-
 #[derive(Clone, Debug)]
 enum Step {
     Commit { mask: bool, announce: bool, times: u8 },
@@ -292,6 +49,10 @@ enum Step {
     State(u8),
     Wait(u16),
     ReadFails,
+    Reply,
+    Health,
+    Calibration,
+    Replay { first: u8, count: u8 },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -312,6 +73,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<u8>().prop_map(Step::State),
         2 => (1u16..12_000).prop_map(Step::Wait),
         1 => Just(Step::ReadFails),
+        2 => Just(Step::Reply),
+        1 => Just(Step::Health),
+        1 => Just(Step::Calibration),
+        1 => (1u8..200, 0u8..60).prop_map(|(first, count)| Step::Replay { first, count }),
     ]
 }
 
@@ -358,6 +123,12 @@ fn play(world: &mut World, step: Step) {
         Step::State(n) => world.feed(Event::State(format!("state {n}").into_bytes())),
         Step::Wait(ms) => world.wait(ms.into()),
         Step::ReadFails => world.read_fails = true,
+        Step::Reply => world.reply(),
+        Step::Health => world.tell_health(),
+        Step::Calibration => world.calibrate(),
+        Step::Replay { first, count } => {
+            world.ask_again(first.into(), u32::from(first) + u32::from(count));
+        }
     }
 }
 
@@ -367,8 +138,10 @@ proptest! {
     #[test]
     fn no_row_is_lost_whatever_the_broker_does(
         steps in proptest::collection::vec(step(), 1..120),
+        binary in any::<bool>(),
     ) {
-        let mut world = World::new();
+        let session = Session::new(LIMITS, 0, b"state 0".to_vec(), true, 1).with_binary(binary);
+        let mut world = World::of(session);
         for step in steps {
             play(&mut world, step);
         }
@@ -377,6 +150,9 @@ proptest! {
         let last = world.journal.keys().last().copied().unwrap_or(0);
         prop_assert!(world.session.cursor() >= last, "everything is delivered");
         prop_assert_eq!(&world.retained_state, &world.session.state);
+        prop_assert_eq!(world.calibration, world.said);
+        prop_assert!(world.replay.is_none(), "a replay comes to its end");
+        prop_assert!(binary || world.binaries.is_empty());
         // It takes new work, and the first row of it goes out live.
         let live = world.live_count;
         world.commit(true, true);

@@ -1,0 +1,133 @@
+//! Handing out what waits, as far as the window allows, most urgent first.
+
+use super::window::{Owner, Tag};
+use super::{Action, Bulk, Publish, Session, Topic};
+use crate::frame::Nanos;
+use crate::publish::limits::{PAGE_ROWS, RANGE_ROWS};
+use crate::publish::types::RowKind;
+
+impl Session {
+    /// Hands out as much as the window allows, most urgent first; then asks for more.
+    pub(super) fn pump(&mut self, now: Nanos, out: &mut Vec<Action>) {
+        if !self.is_up() {
+            return;
+        }
+        if now >= self.heartbeat_at {
+            self.heartbeat_at = now.plus_ms(self.limits.heartbeat_ms);
+            let topic = Topic::Heartbeat(self.heartbeats);
+            self.heartbeats += 1;
+            out.push(Action::Publish(Publish { topic, payload: Vec::new() }));
+        }
+        if self.stopped {
+            if self.state_due {
+                self.pump_urgent(now, out);
+            }
+            return;
+        }
+        while self.window.len() < usize::from(self.limits.window) {
+            if !(self.pump_urgent(now, out) || self.pump_bulk(now, out)) {
+                break;
+            }
+        }
+        self.ask(now, out);
+    }
+
+    /// Reads on, the backlog first: a replay waits until there is none.
+    fn ask(&mut self, now: Nanos, out: &mut Vec<Action>) {
+        let hungry = self.late.len() + self.bulk.len() < usize::from(self.limits.bulk_window);
+        if self.more && hungry && !self.reading && now >= self.read_not_before {
+            self.reading = true;
+            self.more = false;
+            self.newest_when_asked = self.newest;
+            out.push(Action::ReadBacklog { after: self.position.scan(), limit: PAGE_ROWS });
+        }
+        if let Some(report) = self.replay.over() {
+            out.push(Action::Report(report));
+        }
+        if self.late.is_empty()
+            && let Some((range, after)) = self.replay.page_due(now)
+        {
+            out.push(Action::ReadRange { range, after, limit: RANGE_ROWS });
+        }
+    }
+
+    fn pump_urgent(&mut self, now: Nanos, out: &mut Vec<Action>) -> bool {
+        if self.state_due {
+            self.state_due = false;
+            let payload = self.state.clone();
+            self.hand(now, Topic::State, Owner::Nobody, payload, out);
+        } else if let Some(payload) = self.next_reply() {
+            self.hand(now, Topic::Reply, Owner::Nobody, payload, out);
+        } else if let Some((owner, payload)) = self.binary.take() {
+            self.hand(now, Topic::Binary, owner, payload, out);
+        } else if let Some((owner, row)) = self.live.pop_front() {
+            if self.binary_wanted {
+                self.binary = Some((owner, row.payload.clone()));
+            }
+            self.hand(now, Topic::Verdict, owner, row.payload, out);
+        } else if self.last_due && self.late.is_empty() && !self.more {
+            self.last_due = false;
+            let payload = self.last.as_ref().map(|(_, payload)| payload.clone());
+            self.hand(now, Topic::Last, Owner::Nobody, payload.unwrap_or_default(), out);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// Answers fill a quarter of the window at most: a flood of commands, each answered that it
+    /// is one, must leave room for live verdicts.
+    fn next_reply(&mut self) -> Option<Vec<u8>> {
+        let room = usize::from(self.limits.window / 4).max(1);
+        if self.window.replies_len() < room { self.replies.pop_front() } else { None }
+    }
+
+    fn pump_bulk(&mut self, now: Nanos, out: &mut Vec<Action>) -> bool {
+        if self.window.bulk_len() >= usize::from(self.limits.bulk_window) {
+            return false;
+        }
+        if self.calibration_due {
+            self.calibration_due = false;
+            let payload = self.calibration.clone();
+            self.hand(now, Topic::Calibration, Owner::Nobody, payload, out);
+        } else if let Some(payload) = self.health.take() {
+            self.hand(now, Topic::Health, Owner::Nobody, payload, out);
+        } else if let Some(Bulk { topic, row, payload }) = self.bulk.pop_front() {
+            self.hand(now, topic, Owner::Row(row), payload, out);
+        } else if let Some(row) = self.late.pop_front() {
+            let topic = match row.kind {
+                RowKind::Verdict | RowKind::LateResult => Topic::Hist,
+                RowKind::Event => Topic::Event,
+            };
+            self.counters.late += u64::from(topic == Topic::Hist);
+            self.hand(now, topic, Owner::Row(row.id), row.payload, out);
+            if let Some(payload) = row.mask {
+                self.queue_bulk(Topic::Mask, row.id, payload, out);
+            }
+        } else if let Some(row) = self.replay.pop() {
+            self.hand(now, Topic::Hist, Owner::Replayed(row.id), row.payload, out);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    fn hand(
+        &mut self,
+        now: Nanos,
+        topic: Topic,
+        owner: Owner,
+        payload: Vec<u8>,
+        out: &mut Vec<Action>,
+    ) {
+        let urgent = match topic {
+            Topic::Verdict | Topic::Binary | Topic::Last | Topic::State | Topic::Reply => true,
+            Topic::Hist | Topic::Mask | Topic::Event | Topic::Health | Topic::Calibration => false,
+            // Never acknowledged, so never here.
+            Topic::Heartbeat(_) => true,
+        };
+        self.window.hand(Tag { owner, topic, bulk: !urgent }, now);
+        self.counters.published += 1;
+        out.push(Action::Publish(Publish { topic, payload }));
+    }
+}
