@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod engine;
 pub mod evaluate;
 pub mod inspect;
+pub mod journal;
 pub mod render;
 pub mod run;
 mod workers;
@@ -35,6 +36,7 @@ enum Command {
     Calibrate(calibrate::Args),
     Evaluate(evaluate::Args),
     Engine(engine::Args),
+    Journal(journal::Args),
     RenderParts(render::Args),
 }
 
@@ -53,6 +55,7 @@ impl Cli {
             Command::Calibrate(args) => calibrate::run(&args),
             Command::Evaluate(args) => evaluate::run(&args),
             Command::Engine(args) => engine::run(&args),
+            Command::Journal(args) => journal::run(&args),
             Command::RenderParts(args) => render::run(&args),
         }
     }

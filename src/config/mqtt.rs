@@ -50,7 +50,7 @@ pub(super) fn mqtt(section: Section<'_>, station: Option<&StationId>) -> Mqtt {
         password,
         keep_alive_s,
         live_in_flight_max: section.integer("live_in_flight_max", 1..=IN_FLIGHT_MAX, 32) as u16,
-        hist_in_flight_max: section.integer("hist_in_flight_max", 1..=IN_FLIGHT_MAX, 32) as u16,
+        hist_in_flight_max: section.integer("hist_in_flight_max", 1..=IN_FLIGHT_MAX, 8) as u16,
         binary: section.word("vbin", &binary_words(), 0),
         health_s: section.integer("health_s", 1..=3600, 10) as u32,
     };

@@ -80,7 +80,7 @@ pub struct Mqtt {
     pub keep_alive_s: u16,
     /// Live messages sent and not yet acknowledged. Default 32.
     pub live_in_flight_max: u16,
-    /// Late (`hist`) messages sent and not yet acknowledged. Default 32.
+    /// Late (`hist`) messages sent and not yet acknowledged. Default 8.
     pub hist_in_flight_max: u16,
     /// `vbin`: live verdicts in binary form, too. Default `off`.
     pub binary: Option<ByteOrder>,

@@ -6,12 +6,14 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::error::{JournalError, JournalErrorKind};
-use super::types::{Row, RowId, RowKind, Sync};
+use super::types::{Row, RowId, RowKind};
 
 /// Marks the file as a crrd journal ("crrd" in ASCII).
 const APPLICATION_ID: i64 = 0x6372_7264;
 /// Version of the schema; a higher one was written by a newer program.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
+/// The version before: no tail beside the database, everything else the same.
+const FORMAT_WITHOUT_TAIL: i64 = 1;
 /// Bytes of a page; SQLite's default, stated because the hard bound is counted in pages.
 pub(super) const PAGE_BYTES: u64 = 4096;
 /// Wait for the other connection's lock; it is never held longer than one commit.
@@ -30,22 +32,33 @@ CREATE TABLE row (
   at INTEGER NOT NULL, payload BLOB NOT NULL, detail BLOB NOT NULL) STRICT;
 CREATE TABLE mask (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-INSERT INTO meta VALUES ('epoch', 0), ('cursor', 0);
+INSERT INTO meta VALUES ('epoch', 0), ('cursor', 0), ('write', 0);
 ";
 
 /// Opens the writer's connection, creating the schema in a new file.
-pub(super) fn open_writer(path: &Path, sync: Sync) -> Result<Connection, JournalError> {
+pub(super) fn open_writer(path: &Path) -> Result<Connection, JournalError> {
     let fail = |e| JournalError::sqlite("open", path, e);
     let connection = Connection::open(path).map_err(fail)?;
     connection.busy_timeout(BUSY_MAX).map_err(fail)?;
     connection.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
     connection.pragma_update(None, "journal_size_limit", WAL_BYTES).map_err(fail)?;
-    set_sync(&connection, sync).map_err(fail)?;
+    // Whatever the durability of a single verdict: the tail is written over once its rows are
+    // here, so here they must be safe. One flush serves some hundred of them.
+    connection.pragma_update(None, "synchronous", "FULL").map_err(fail)?;
     let version: i64 =
         connection.pragma_query_value(None, "user_version", |r| r.get(0)).map_err(fail)?;
     match version {
         0 => create(&connection).map_err(fail)?,
         FORMAT => {}
+        // An older program must not open it any more: it would not see the tail.
+        FORMAT_WITHOUT_TAIL => {
+            connection
+                .execute_batch(&format!(
+                    "BEGIN IMMEDIATE; INSERT INTO meta VALUES ('write', 0);
+                     PRAGMA user_version = {FORMAT}; COMMIT;"
+                ))
+                .map_err(fail)?;
+        }
         newer => {
             let text = format!(
                 "journal: {} has format {newer}, this program knows {FORMAT}; use the newer \
@@ -76,14 +89,6 @@ pub(super) fn store_cursor(path: &Path, cursor: RowId) -> Result<(), JournalErro
         write_meta(&connection, "cursor", cursor)
     };
     write().map_err(|e| JournalError::sqlite("write", path, e))
-}
-
-pub(super) fn set_sync(connection: &Connection, sync: Sync) -> rusqlite::Result<()> {
-    let level = match sync {
-        Sync::Full => "FULL",
-        Sync::Normal => "NORMAL",
-    };
-    connection.pragma_update(None, "synchronous", level)
 }
 
 fn create(connection: &Connection) -> rusqlite::Result<()> {

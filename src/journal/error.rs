@@ -17,6 +17,8 @@ pub struct JournalError {
 pub enum JournalErrorKind {
     /// Another process has the folder open.
     Locked,
+    /// There is no journal.
+    Missing,
     /// The folder or a file in it cannot be written.
     Unwritable,
     /// No space left. Appending works again once there is room.
@@ -39,7 +41,9 @@ impl JournalError {
     pub(super) fn io(what: &str, path: &Path, source: std::io::Error) -> Self {
         use std::io::ErrorKind as E;
         let (kind, remedy) = match source.kind() {
-            E::StorageFull | E::QuotaExceeded => (JournalErrorKind::DiskFull, FULL),
+            E::StorageFull | E::QuotaExceeded | E::FileTooLarge => {
+                (JournalErrorKind::DiskFull, FULL)
+            }
             E::PermissionDenied | E::ReadOnlyFilesystem | E::NotADirectory | E::NotFound => {
                 (JournalErrorKind::Unwritable, UNWRITABLE)
             }

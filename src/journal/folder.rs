@@ -23,11 +23,27 @@ impl Folder {
     /// Creates the folder when it is missing.
     pub(super) fn create(dir: &Path) -> Result<Self, JournalError> {
         fs::create_dir_all(dir).map_err(|e| JournalError::io("create the folder", dir, e))?;
-        Ok(Self { dir: dir.to_owned() })
+        Ok(Self::at(dir))
+    }
+
+    /// The folder as it is.
+    pub(super) fn at(dir: &Path) -> Self {
+        Self { dir: dir.to_owned() }
+    }
+
+    /// Bytes of the journal's files; one that goes away meanwhile counts nothing.
+    pub(super) fn bytes(&self) -> u64 {
+        let database = self.database();
+        let files = ["", "-wal", "-shm"].map(|suffix| with_suffix(&database, suffix));
+        files.iter().chain([&self.tail()]).flat_map(fs::metadata).map(|meta| meta.len()).sum()
     }
 
     pub(super) fn database(&self) -> PathBuf {
         self.dir.join("journal.db")
+    }
+
+    pub(super) fn tail(&self) -> PathBuf {
+        self.dir.join("journal.tail")
     }
 
     /// Takes the lock that keeps a second daemon out; held until the file is dropped.
@@ -55,16 +71,21 @@ impl Folder {
 
     /// The highest boot epoch known outside the database; 0 when there is none.
     pub(super) fn epoch_seen(&self) -> Result<u32, JournalError> {
-        let path = self.dir.join("epoch");
-        let from_file = match fs::read_to_string(&path) {
-            Ok(text) => text.trim().parse().unwrap_or(0),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => 0,
-            // Not text: as good as missing, the other copies still count.
-            Err(e) if e.kind() == std::io::ErrorKind::InvalidData => 0,
-            Err(e) => return Err(JournalError::io("read", &path, e)),
-        };
+        let from_file = self.epoch_in_file()?.unwrap_or(0);
         let from_names = self.aside()?.last().map_or(0, |(epoch, _)| *epoch);
         Ok(from_file.max(from_names))
+    }
+
+    /// The second copy of the boot epoch.
+    pub(super) fn epoch_in_file(&self) -> Result<Option<u32>, JournalError> {
+        let path = self.dir.join("epoch");
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(text.trim().parse().ok()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            // Not text: as good as missing, the other copies still count.
+            Err(e) if e.kind() == std::io::ErrorKind::InvalidData => Ok(None),
+            Err(e) => Err(JournalError::io("read", &path, e)),
+        }
     }
 
     /// Stores the boot epoch so that it survives the loss of the database.
@@ -120,7 +141,7 @@ impl Folder {
     }
 
     /// Databases put aside, oldest first.
-    fn aside(&self) -> Result<Vec<(u32, PathBuf)>, JournalError> {
+    pub(super) fn aside(&self) -> Result<Vec<(u32, PathBuf)>, JournalError> {
         let listing =
             fs::read_dir(&self.dir).map_err(|e| JournalError::io("list", &self.dir, e))?;
         let mut found: Vec<_> = listing

@@ -11,12 +11,15 @@
 //! - Disk space is bounded by bytes and by age, and what has to go is said aloud.
 //!
 //! # Format
-//! `journal.db`, an SQLite database in WAL mode:
+//! `journal.tail`: the newest rows, appended with one write and one flush of a few sectors
+//! (`tail.rs` says how and why). What is in it is committed.
+//!
+//! `journal.db`: everything older, an SQLite database in WAL mode:
 //! - `row(id, epoch, seq, kind, at, payload, detail)`: `id` grows by one per row and is never
-//!   used twice; `payload` is what goes over the wire, byte for byte; `detail` is the full record
-//!   for audit.
+//!   used twice; `payload` is what goes over the wire, byte for byte; `detail` is the rest of the
+//!   record for audit.
 //! - `mask(id, body)`: the mask message of a row, apart so that masks can go first.
-//! - `meta(key, value)`: format version, boot `epoch`, delivery `cursor`.
+//! - `meta(key, value)`: boot `epoch`, delivery `cursor`, number of the tail's next `write`.
 //!
 //! `epoch` (a text file): a second copy of the boot epoch, so that (epoch, seq) stays unique even
 //! when the database is lost. `lock`: held while the journal is open. `damaged-EPOCH.db`: a
@@ -24,34 +27,50 @@
 //!
 //! # Operation
 //! [`Journal::open`] gives one [`Writer`] (owned by the journal thread), one [`Reader`] (owned by
-//! the publisher, with its own connection) and [`Opened`] (what was found). The reader's
-//! [`Reader::acknowledge`] writes nothing: the cursor rides in the writer's next transaction, or
-//! in [`Writer::settle`] when there is none, and only every 64 rows. A cursor lost in a crash
-//! costs duplicates, which carry the same (epoch, seq).
+//! the publisher, with its own connection) and [`Opened`] (what was found).
 //!
-//! [`Writer::append`] also trims when the database has outgrown [`Options::bytes_max`]: masks of
+//! [`Writer::append`] writes the tail. [`Writer::settle`], called when what was appended is told,
+//! moves the tail's rows to the database once there are 256, in one transaction; then the tail is
+//! written from its beginning again. When the database cannot be written (full disk), the tail
+//! goes on taking rows until it is full; only then appending fails. The reader takes rows from
+//! the database and from memory, where the tail's rows stay until they have moved.
+//!
+//! [`Reader::acknowledge`] writes nothing: the cursor rides in the next append or transaction, or
+//! in [`Writer::settle`] when it is 64 rows ahead. A cursor lost in a crash costs duplicates,
+//! which carry the same (epoch, seq).
+//!
+//! The transaction also trims when the database has outgrown [`Options::bytes_max`]: masks of
 //! delivered rows first, delivered rows next, then masks of undelivered rows, undelivered rows
 //! last. The last two are losses: counted, and recorded as a [`Notice`] row in the same
 //! transaction, so that the loss itself is reported through the journal.
 //!
+//! [`View`] is for tools: read only, and without the lock.
+//!
 //! # Recovery
-//! At open the epoch is advanced, the database checked. One that cannot be read is moved aside
-//! and a fresh one started: a station must not stand still for its archive. Rows of the damaged
-//! one that can still be read and were not delivered are carried over; the rest is reported.
+//! At open the epoch is advanced, the database checked, and what the tail holds and the database
+//! does not is moved there. A group that was torn in the tail was never told. A database that
+//! cannot be read is moved aside and a fresh one started: a station must not stand still for its
+//! archive. Rows of the damaged one that can still be read and were not delivered are carried
+//! over under their numbers, the tail's as well; the rest is reported.
 
 mod database;
 mod error;
 mod folder;
 mod open;
 mod reader;
+mod shared;
+mod store;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod trim;
 mod types;
+mod view;
 mod writer;
 
 pub use error::{JournalError, JournalErrorKind};
 pub use open::Journal;
 pub use reader::Reader;
 pub use types::{Entry, Notice, Opened, Options, Restarted, Row, RowId, RowKind, Stats, Sync};
+pub use view::{Facts, Record, View};
 pub use writer::Writer;

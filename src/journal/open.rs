@@ -9,8 +9,11 @@ use super::database::{self, PAGE_BYTES};
 use super::error::{JournalError, JournalErrorKind};
 use super::folder::Folder;
 use super::reader::Reader;
-use super::types::{Entry, Notice, Opened, Options, Restarted, Row, RowKind};
-use super::writer::{Shared, Writer};
+use super::shared::Shared;
+use super::store::{Numbered, Store};
+use super::tail::{self, Found, Stored, Tail};
+use super::types::{Entry, Notice, Opened, Options, Restarted, Row, RowId, RowKind};
+use super::writer::Writer;
 
 /// Undelivered rows carried over from a damaged database at most: bounds the time of a start.
 const CARRY_ROWS_MAX: u64 = 100_000;
@@ -36,15 +39,17 @@ impl Journal {
         check_options(options)?;
         let folder = Folder::create(dir)?;
         let lock = folder.lock()?;
-        let seen = folder.epoch_seen()?;
+        let tail_path = folder.tail();
+        let found = tail::read(&tail_path).map_err(|e| JournalError::io("read", &tail_path, e))?;
+        let seen = folder.epoch_seen()?.max(found.epoch());
         let path = folder.database();
-        let (connection, damage) = match database::open_writer(&path, options.sync) {
+        let (connection, damage) = match database::open_writer(&path) {
             Ok(connection) => (connection, None),
             Err(e) if e.kind() == JournalErrorKind::Damaged => {
                 let moved_to = folder.move_aside(seen)?;
                 tracing::error!(file = %moved_to.display(), cause = %chain(&e),
                     "the journal could not be read; it was moved aside and a new one started");
-                (database::open_writer(&path, options.sync)?, Some((moved_to, chain(&e))))
+                (database::open_writer(&path)?, Some((moved_to, chain(&e))))
             }
             Err(e) => return Err(e),
         };
@@ -57,19 +62,45 @@ impl Journal {
 
         let cursor = database::read_meta(&connection, "cursor").map_err(fail)?;
         let newest = database::newest(&connection).map_err(fail)?;
+        let write = database::read_meta(&connection, "write").map_err(fail)?;
+        let before = Stored { newest, write, fresh: stored == 0 };
+        let write = found.next_write(before);
+        let mut store = Store::new(connection, &path, options, epoch, newest);
+        let (cursor, restarted) = match damage {
+            None => (adopt(&mut store, &found, before, cursor)?, None),
+            Some((moved_to, cause)) => {
+                let (cursor, restarted) = carry_over(&mut store, &found, moved_to, cause)?;
+                (cursor, Some(restarted))
+            }
+        };
         // Numbers are never used twice: rows up to the cursor may be gone, and a dropped
         // undelivered row always leaves a younger notice behind.
-        let shared = Arc::new(Shared::new(cursor, newest.max(cursor), lock));
-        let mut writer =
-            Writer::new(connection, path.clone(), options.clone(), epoch, shared.clone())?;
-        let restarted = damage
-            .map(|(moved_to, cause)| carry_over(&mut writer, moved_to, cause, epoch))
-            .transpose()?;
-        let reader = Reader::new(&path, shared.clone())?;
-        let newest = shared.newest();
-        let undelivered = newest - cursor.min(newest);
+        let newest = store.newest().max(cursor);
+        let tail = Tail::open(&tail_path, options.sync, write)
+            .map_err(|e| JournalError::io("open", &tail_path, e))?;
+        let shared = Arc::new(Shared::new(cursor, newest, lock));
+        let writer = Writer::new(store, tail, tail_path, shared.clone())?;
+        let reader = Reader::new(&path, shared)?;
+        let undelivered = newest - cursor;
         Ok((writer, reader, Opened { epoch, cursor, newest, undelivered, restarted }))
     }
+}
+
+/// Moves what the last run left in the tail to the database; returns the cursor.
+fn adopt(
+    store: &mut Store,
+    found: &Found,
+    before: Stored,
+    cursor: RowId,
+) -> Result<RowId, JournalError> {
+    let rows: Vec<Numbered> =
+        found.following(before).map(|(id, row)| (id, Arc::new(row.entry.clone()))).collect();
+    let noted = found.following(before).map(|(_, row)| row.cursor).max().unwrap_or(0);
+    let cursor = cursor.max(noted);
+    if !rows.is_empty() {
+        store.put(&rows, cursor, found.next_write(before))?;
+    }
+    Ok(cursor)
 }
 
 fn check_options(options: &Options) -> Result<(), JournalError> {
@@ -91,28 +122,39 @@ fn bound_file(connection: &Connection, bytes_max: u64) -> rusqlite::Result<()> {
     connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
 }
 
-/// Copies what can still be read and was not delivered, then records the notice.
+/// Copies what can still be read and was not delivered, from the old database and from the tail,
+/// then records the notice. Rows keep their numbers, so the tail stays valid whenever this is
+/// interrupted. Returns the cursor.
 fn carry_over(
-    writer: &mut Writer,
+    store: &mut Store,
+    found: &Found,
     moved_to: std::path::PathBuf,
     cause: String,
-    epoch: u32,
-) -> Result<Restarted, JournalError> {
+) -> Result<(RowId, Restarted), JournalError> {
+    let write = found.next_write(Stored { newest: 0, write: 0, fresh: true });
     let mut restarted = Restarted { moved_to, cause, carried_over: 0 };
+    let (mut cursor, mut after) = (0, 0);
     if let Ok(old) = Connection::open(&restarted.moved_to) {
         // Without a readable cursor everything readable is delivered again: duplicates, no loss.
-        let mut after = database::read_meta(&old, "cursor").unwrap_or(0);
+        cursor = database::read_meta(&old, "cursor").unwrap_or(0);
+        after = cursor;
         while restarted.carried_over < CARRY_ROWS_MAX {
-            let rows = readable_rows(&old, after);
-            let Some(last) = rows.last() else { break };
-            after = last.id;
-            let entries: Vec<Entry> = rows.into_iter().map(entry_of).collect();
-            writer.append(&entries)?;
-            restarted.carried_over += entries.len() as u64;
+            let rows: Vec<Numbered> =
+                readable_rows(&old, after).into_iter().map(|r| (r.id, entry_of(r))).collect();
+            let Some((last, _)) = rows.last() else { break };
+            after = *last;
+            store.put(&rows, cursor, write)?;
+            restarted.carried_over += rows.len() as u64;
         }
     }
-    writer.append_notice(epoch, &Notice::Restarted(restarted.clone()))?;
-    Ok(restarted)
+    let mut rows: Vec<Numbered> =
+        found.after(after).map(|(id, row)| (id, Arc::new(row.entry.clone()))).collect();
+    restarted.carried_over += rows.len() as u64;
+    let newest = found.newest().max(after);
+    let notice = Notice::Restarted(restarted.clone()).entry(store.epoch(), store.notice());
+    rows.push((newest + 1, Arc::new(notice)));
+    store.put(&rows, cursor, write)?;
+    Ok((cursor, restarted))
 }
 
 /// A batch of rows, or as much of it as can be read.
@@ -131,9 +173,9 @@ fn readable_rows(old: &Connection, after: u64) -> Vec<Row> {
     rows
 }
 
-fn entry_of(row: Row) -> Entry {
+fn entry_of(row: Row) -> Arc<Entry> {
     let Row { epoch, seq, kind, payload, mask, .. } = row;
-    Entry { epoch, seq, kind, at_unix_s: 0, payload, detail: Vec::new(), mask }
+    Arc::new(Entry { epoch, seq, kind, at_unix_s: 0, payload, detail: Vec::new(), mask })
 }
 
 /// The error and its causes on one line, for the notice.

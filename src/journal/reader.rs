@@ -7,8 +7,9 @@ use rusqlite::Connection;
 
 use super::database;
 use super::error::{JournalError, JournalErrorKind};
+use super::shared::Shared;
+use super::store::Numbered;
 use super::types::{Row, RowId};
-use super::writer::Shared;
 
 /// Reads committed rows on a connection of its own, while the [`super::Writer`] writes.
 #[derive(Debug)]
@@ -32,8 +33,18 @@ impl Reader {
     /// # Errors
     /// When the database cannot be read.
     pub fn after(&mut self, after: RowId, limit: usize) -> Result<Vec<Row>, JournalError> {
-        database::rows_after(&self.connection, after, limit.min(Self::ROWS_MAX))
-            .map_err(|e| JournalError::sqlite("read", &self.path, e))
+        let limit = limit.min(Self::ROWS_MAX);
+        // In this order: what moves to the database between the two steps is found there.
+        let waiting = self.shared.waiting_after(after, limit);
+        let mut rows = match waiting.first() {
+            Some((first, _)) if *first == after + 1 => Vec::new(),
+            _ => database::rows_after(&self.connection, after, limit)
+                .map_err(|e| JournalError::sqlite("read", &self.path, e))?,
+        };
+        let last = rows.last().map_or(after, |row| row.id);
+        let room = limit - rows.len();
+        rows.extend(waiting.iter().filter(|(id, _)| *id > last).take(room).map(row_of));
+        Ok(rows)
     }
 
     /// Everything up to this row was delivered.
@@ -77,5 +88,16 @@ impl Drop for Reader {
             tracing::warn!(%error, "the last acknowledgements were not stored; the next start \
                 repeats their rows");
         }
+    }
+}
+
+fn row_of((id, entry): &Numbered) -> Row {
+    Row {
+        id: *id,
+        epoch: entry.epoch,
+        seq: entry.seq,
+        kind: entry.kind,
+        payload: entry.payload.clone(),
+        mask: entry.mask.clone(),
     }
 }

@@ -73,7 +73,8 @@ pub enum Sync {
     #[default]
     Full,
     /// In the operating system: survives a kill of the process; a power cut may take the last
-    /// commits (never the database). Events are synced fully all the same.
+    /// commits, back to the last move to the database (never the database). Events are synced
+    /// fully all the same.
     Normal,
 }
 
@@ -155,8 +156,10 @@ pub struct Opened {
 pub struct Stats {
     /// Rows appended.
     pub appended: u64,
-    /// Transactions.
+    /// Groups committed.
     pub commits: u64,
+    /// Transactions by which rows moved on to the database.
+    pub moves: u64,
     /// Delivered rows dropped by the bounds.
     pub trimmed: u64,
     /// Undelivered rows dropped: lost.

@@ -1,142 +1,119 @@
-//! The append side: group commits, the cursor, the bounds.
+//! The append side: group commits into the tail, from there into the database.
 
-use std::fs::File;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
-
-use super::database;
 use super::error::JournalError;
-use super::trim::{self, Trimmed};
-use super::types::{Entry, Notice, Options, RowId, RowKind, Stats, Sync};
+use super::shared::Shared;
+use super::store::{Numbered, Store, Stored};
+use super::tail::Tail;
+use super::types::{Entry, RowId, Stats};
 
-/// Rows the cursor may run ahead of its stored copy. Storing it costs a page of its own, as much
-/// as a verdict; not storing it costs at most so many repeated rows after a crash.
+/// Rows the cursor may run ahead of its stored copy while nothing is appended. A crash repeats
+/// at most so many.
 const CURSOR_STEP_ROWS: u64 = 64;
-
-/// What writer and reader tell each other without touching the disk.
-#[derive(Debug)]
-pub(super) struct Shared {
-    acknowledged: AtomicU64,
-    stored: AtomicU64,
-    newest: AtomicU64,
-    writer_gone: AtomicBool,
-    /// Kept until both are gone: only then may another process open the folder.
-    _lock: File,
-}
-
-impl Shared {
-    pub(super) fn new(cursor: RowId, newest: RowId, lock: File) -> Self {
-        Self {
-            acknowledged: AtomicU64::new(cursor),
-            stored: AtomicU64::new(cursor),
-            newest: AtomicU64::new(newest),
-            writer_gone: AtomicBool::new(false),
-            _lock: lock,
-        }
-    }
-
-    pub(super) fn stored(&self) -> RowId {
-        self.stored.load(Ordering::Acquire)
-    }
-
-    pub(super) fn is_writer_gone(&self) -> bool {
-        self.writer_gone.load(Ordering::Acquire)
-    }
-
-    pub(super) fn acknowledged(&self) -> RowId {
-        self.acknowledged.load(Ordering::Acquire)
-    }
-
-    pub(super) fn acknowledge(&self, cursor: RowId) {
-        self.acknowledged.fetch_max(cursor, Ordering::AcqRel);
-    }
-
-    pub(super) fn newest(&self) -> RowId {
-        self.newest.load(Ordering::Acquire)
-    }
-}
+/// Rows that wait in the tail before they go to the database together: the cost of a transaction
+/// is spread over them, and it stays short.
+const STORE_ROWS: usize = 256;
+/// Calls of [`Writer::settle`] between attempts while the database cannot be written: some
+/// seconds on an idle line.
+const PAUSE_CALLS: u32 = 32;
 
 /// Appends rows; one per journal, owned by the journal thread.
 #[derive(Debug)]
 pub struct Writer {
-    connection: Connection,
-    path: PathBuf,
-    options: Options,
-    epoch: u32,
+    store: Store,
+    tail: Tail,
+    tail_path: PathBuf,
     next: RowId,
-    closing: bool,
     shared: Arc<Shared>,
     stats: Stats,
+    /// Calls of [`Writer::settle`] to let pass, after one that failed.
+    pause: u32,
 }
 
 impl Writer {
     pub(super) fn new(
-        connection: Connection,
-        path: PathBuf,
-        options: Options,
-        epoch: u32,
+        store: Store,
+        tail: Tail,
+        tail_path: PathBuf,
         shared: Arc<Shared>,
     ) -> Result<Self, JournalError> {
-        let bytes = database::bytes_used(&connection)
-            .map_err(|e| JournalError::sqlite("measure", &path, e))?;
+        let stats = Stats { bytes: store.bytes_used()?, ..Stats::default() };
         let next = shared.newest() + 1;
-        let stats = Stats { bytes, ..Stats::default() };
-        Ok(Self { connection, path, options, epoch, next, closing: false, shared, stats })
+        Ok(Self { store, tail, tail_path, next, shared, stats, pause: 0 })
     }
 
-    /// Commits `entries` in one transaction and returns their row numbers, in order.
-    ///
-    /// The same transaction stores the newest acknowledgement and makes room when the bounds are
-    /// reached (the numbers of the notices this may add follow those returned).
+    /// Commits the entries as one group; when this returns they are as safe as
+    /// [`super::Sync`] says, and get the numbers returned.
     ///
     /// # Errors
-    /// When the transaction failed; then none of the entries is in the journal, and the call may
-    /// be repeated.
+    /// When nothing could be written; then none of the entries is in the journal, and the call
+    /// may be repeated, also with more or other entries.
     pub fn append(&mut self, entries: &[Entry]) -> Result<Range<RowId>, JournalError> {
         let first = self.next;
+        let end = first + entries.len() as u64;
         if entries.is_empty() {
             return Ok(first..first);
         }
-        let full = entries.iter().any(|entry| entry.kind == RowKind::Event);
-        self.commit(entries, full)?;
-        Ok(first..first + entries.len() as u64)
+        if self.tail.has_room_for(entries) {
+            let cursor = self.shared.acknowledged();
+            self.tail
+                .append(cursor, first, entries)
+                .map_err(|e| JournalError::io("write", &self.tail_path, e))?;
+            self.shared.wait((first..).zip(entries.iter().cloned().map(Arc::new)));
+            self.shared.note_stored(cursor);
+            self.next = end;
+            self.shared.note_newest(end - 1);
+        } else {
+            // The tail is full, or the group larger than it.
+            self.store(entries)?;
+        }
+        self.stats.appended += entries.len() as u64;
+        self.stats.commits += 1;
+        Ok(first..end)
     }
 
-    /// Stores the cursor when it has run far ahead of its stored copy; to be called when there is
-    /// nothing to append (a backlog may be draining). Does nothing most of the time.
+    /// Housekeeping, to be called after every announced group and when there is nothing to do:
+    /// moves rows to the database once enough wait, and stores the cursor when it has run far
+    /// ahead of its stored copy (a backlog may be draining). Does nothing most of the time.
     ///
     /// # Errors
-    /// When the transaction failed; it may be repeated.
+    /// When the transaction failed. No row is lost by that; it is tried again.
     pub fn settle(&mut self) -> Result<(), JournalError> {
-        match self.cursor_due() {
-            Some(_) => self.commit(&[], false),
-            None => Ok(()),
+        let ahead = self.shared.acknowledged() >= self.shared.stored() + CURSOR_STEP_ROWS;
+        let waiting = self.shared.waiting_len();
+        let due = waiting >= STORE_ROWS || ahead || self.pause == 1;
+        // After a failure not at every call: the rows are safe, and a full disk stays full.
+        match self.pause {
+            0 | 1 if due => self.store(&[]),
+            _ => {
+                self.pause = self.pause.saturating_sub(1);
+                Ok(())
+            }
         }
     }
 
-    fn cursor_due(&self) -> Option<RowId> {
-        let cursor = self.shared.acknowledged();
-        let step = if self.closing { 1 } else { CURSOR_STEP_ROWS };
-        (cursor >= self.shared.stored() + step).then_some(cursor)
+    /// Whether the last attempt to write the database failed.
+    pub fn is_behind(&self) -> bool {
+        self.pause > 0
     }
 
-    /// Stores the cursor and closes the database. Rows are safe without it; the cursor may be
-    /// behind. Acknowledgements that come after it are stored when the reader is dropped.
+    /// Moves everything to the database with the cursor and closes it. Rows are safe without it;
+    /// the cursor may be behind. Acknowledgements that come after it are stored when the reader
+    /// is dropped.
     ///
     /// # Errors
     /// When the last transaction failed.
     pub fn close(mut self) -> Result<(), JournalError> {
-        self.closing = true;
-        self.settle()
+        let behind = self.shared.acknowledged() > self.shared.stored();
+        if behind || self.shared.waiting_len() > 0 { self.store(&[]) } else { Ok(()) }
     }
 
     /// Boot epoch of this run.
     pub fn epoch(&self) -> u32 {
-        self.epoch
+        self.store.epoch()
     }
 
     /// Counters since open.
@@ -144,101 +121,42 @@ impl Writer {
         self.stats
     }
 
-    pub(super) fn append_notice(
-        &mut self,
-        epoch: u32,
-        notice: &Notice,
-    ) -> Result<(), JournalError> {
-        let entry = notice.entry(epoch, self.options.notice);
-        self.append(std::slice::from_ref(&entry)).map(drop)
-    }
-
-    fn commit(&mut self, entries: &[Entry], full: bool) -> Result<(), JournalError> {
-        // The level cannot change inside a transaction; events are rare, so is the switch.
-        let raised = full && self.options.sync == Sync::Normal;
-        if raised {
-            self.with(|w| database::set_sync(&w.connection, Sync::Full))?;
-        }
-        let done = self.with(|w| w.transact(entries));
-        if raised {
-            self.with(|w| database::set_sync(&w.connection, Sync::Normal))?;
-        }
-        let done = done?;
-        self.next = done.next;
-        if let Some(cursor) = done.cursor {
-            self.shared.stored.store(cursor, Ordering::Release);
-        }
-        self.shared.newest.store(done.next - 1, Ordering::Release);
-        self.stats.appended += entries.len() as u64;
-        self.stats.commits += 1;
-        self.stats.trimmed += done.trimmed.delivered_rows;
-        self.stats.lost_rows += done.trimmed.lost_rows;
-        self.stats.lost_masks += done.trimmed.lost_masks;
-        self.stats.bytes = done.bytes;
+    /// Everything that waits, and `entries` behind it, into the database; the tail is free then.
+    pub(super) fn store(&mut self, entries: &[Entry]) -> Result<(), JournalError> {
+        let cursor = self.shared.acknowledged();
+        let mut rows: Vec<Numbered> = self.shared.waiting();
+        rows.extend((self.next..).zip(entries.iter().cloned().map(Arc::new)));
+        let stored = self
+            .store
+            .put(&rows, cursor, self.tail.next_write())
+            .inspect_err(|_| self.pause = PAUSE_CALLS)?;
+        self.pause = 0;
+        // In this order: a reader that misses a row here finds it in the database.
+        self.shared.all_stored();
+        self.tail.rewind();
+        self.shared.note_stored(cursor);
+        self.next = stored.newest + 1;
+        self.shared.note_newest(stored.newest);
+        self.count(&stored);
         Ok(())
     }
 
-    fn with<T>(
-        &mut self,
-        work: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
-    ) -> Result<T, JournalError> {
-        work(self).map_err(|e| JournalError::sqlite("write", &self.path, e))
-    }
-
-    fn transact(&mut self, entries: &[Entry]) -> rusqlite::Result<Committed> {
-        let (cursor, due) = (self.shared.acknowledged(), self.cursor_due());
-        let behavior = TransactionBehavior::Immediate;
-        let transaction = Transaction::new(&mut self.connection, behavior)?;
-        let mut next = self.next;
-        for entry in entries {
-            insert(&transaction, next, entry)?;
-            next += 1;
-        }
-        if let Some(cursor) = due {
-            database::write_meta(&transaction, "cursor", cursor)?;
-        }
-        let now_s = entries.iter().map(|entry| entry.at_unix_s).max().unwrap_or(0);
-        // What was just appended is not for trimming: its caller is about to publish it.
-        let newest_trimmable = self.next - 1;
-        let trimmed = trim::trim(&transaction, &self.options, cursor, newest_trimmable, now_s)?;
-        for notice in trimmed.notices() {
-            insert(&transaction, next, &notice.entry(self.epoch, self.options.notice))?;
-            next += 1;
-        }
-        let bytes = database::bytes_used(&transaction)?;
-        transaction.commit()?;
-        Ok(Committed { next, cursor: due, trimmed, bytes })
+    fn count(&mut self, stored: &Stored) {
+        self.stats.moves += 1;
+        self.stats.trimmed += stored.trimmed.delivered_rows;
+        self.stats.lost_rows += stored.trimmed.lost_rows;
+        self.stats.lost_masks += stored.trimmed.lost_masks;
+        self.stats.bytes = stored.bytes;
     }
 
     #[cfg(test)]
-    pub(super) fn connection(&self) -> &Connection {
-        &self.connection
+    pub(super) fn connection(&self) -> &rusqlite::Connection {
+        self.store.connection()
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.shared.writer_gone.store(true, Ordering::Release);
+        self.shared.writer_goes();
     }
-}
-
-/// What a transaction changed; taken over only after it was committed.
-struct Committed {
-    next: RowId,
-    cursor: Option<RowId>,
-    trimmed: Trimmed,
-    bytes: u64,
-}
-
-fn insert(connection: &Connection, id: RowId, entry: &Entry) -> rusqlite::Result<()> {
-    let mut statement =
-        connection.prepare_cached("INSERT INTO row VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
-    let at = i64::try_from(entry.at_unix_s).unwrap_or(i64::MAX);
-    let Entry { epoch, seq, kind, payload, detail, mask, .. } = entry;
-    statement.execute(rusqlite::params![id, epoch, seq, *kind as i64, at, payload, detail])?;
-    if let Some(body) = mask {
-        let mut statement = connection.prepare_cached("INSERT INTO mask VALUES (?1, ?2)")?;
-        statement.execute(rusqlite::params![id, body])?;
-    }
-    Ok(())
 }

@@ -1,9 +1,12 @@
-//! The full record of a verdict for the journal: everything an audit asks for, names included.
+//! What the journal keeps of a verdict beside its payload: names, hashes, numbers in full
+//! precision, regions. What the payload says (outcome, reason, calibration) is not repeated: both
+//! stand in one row, and every byte is written to flash memory twice.
 
 use std::fmt::Write as _;
 
 use super::{VerdictRecord, push_json_text};
 use crate::frame::StationId;
+use crate::judge::Regions;
 
 /// What the wire payload leaves out because the topic or a number stands for it.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +27,7 @@ fn float(out: &mut String, key: &str, value: f32) {
     };
 }
 
-/// The record as JSON with full precision: names, hashes, score, regions.
+/// The record as JSON with full precision: names, hash, score, and regions when there are any.
 pub fn encode_detail(record: &VerdictRecord, detail: &Detail<'_>) -> String {
     let verdict = &record.verdict;
     let mut out = String::with_capacity(512);
@@ -32,26 +35,27 @@ pub fn encode_detail(record: &VerdictRecord, detail: &Detail<'_>) -> String {
     push_json_text(&mut out, detail.station.as_str());
     out.push_str(",\"engine_sha256\":");
     push_json_text(&mut out, detail.engine_sha256);
-    // Writing to a String cannot fail.
-    let _ = write!(out, ",\"calibration\":\"{:08x}\",\"class\":", record.calibration.0);
+    out.push_str(",\"class\":");
     push_json_text(&mut out, detail.class);
-    let _ = write!(
-        out,
-        ",\"outcome\":\"{:?}\",\"reason\":\"{:?}\",\"latency_ns\":{}",
-        verdict.outcome(),
-        verdict.reason,
-        record.latency.0
-    );
+    // Writing to a String cannot fail.
+    let _ = write!(out, ",\"latency_ns\":{}", record.latency.0);
     float(&mut out, "score", verdict.score);
     float(&mut out, "limit", verdict.limit);
     float(&mut out, "p_value", verdict.p_value);
-    let _ = write!(out, ",\"regions_found\":{},\"regions\":[", verdict.regions.found);
-    for (i, r) in verdict.regions.as_slice().iter().enumerate() {
+    if verdict.regions.found > 0 {
+        push_regions(&mut out, &verdict.regions);
+    }
+    out.push('}');
+    out
+}
+
+fn push_regions(out: &mut String, regions: &Regions) {
+    let _ = write!(out, ",\"regions_found\":{},\"regions\":[", regions.found);
+    for (i, r) in regions.as_slice().iter().enumerate() {
         let comma = if i == 0 { "" } else { "," };
         let _ = write!(out, "{comma}[{},{},{},{}]", r.x, r.y, r.width, r.height);
     }
-    out.push_str("]}");
-    out
+    out.push(']');
 }
 
 #[cfg(test)]
@@ -84,9 +88,7 @@ mod tests {
             serde_json::from_str(&encode_detail(&record, &detail)).unwrap();
         assert_eq!(json["station"], "line1");
         assert_eq!(json["engine_sha256"], "c0ffee");
-        assert_eq!(json["calibration"], "000000ab");
         assert_eq!(json["class"], "zahnrad \"ü\"");
-        assert_eq!(json["reason"], "ScoreNotFinite");
         assert!(json["score"].is_null());
         assert_eq!(json["limit"], 0.25);
         assert_eq!(json["regions"][0], serde_json::json!([1, 2, 3, 4]));

@@ -137,6 +137,13 @@ pub(super) fn missed(epoch: u32, count: u64) -> Vec<u8> {
     encode_event(&event).into_bytes()
 }
 
+/// The event payload of a commit that took too long.
+pub(super) fn slow(epoch: u32, took_ms: u64) -> Vec<u8> {
+    let text = "ms one commit to the journal took: check the storage device";
+    let event = Event { epoch, kind: "journal_slow", range: None, count: took_ms, text };
+    encode_event(&event).into_bytes()
+}
+
 pub(super) fn heartbeat(count: u64) -> Vec<u8> {
     encode_heartbeat(count).into_bytes()
 }

@@ -34,6 +34,9 @@ const LAST_TRIES: u32 = 5;
 /// Length of the steps in which a pause is slept, so that beats go on.
 const PAUSE_STEP: Duration = Duration::from_millis(50);
 
+/// Why the stage ends when only a new start helps.
+const DAMAGED: &str = "the journal is damaged and heals at the next start";
+
 pub(super) struct RecordStage {
     pub(super) to_journal: Receiver<Box<Decision>>,
     pub(super) give_back: Sender<Box<Decision>>,
@@ -54,6 +57,12 @@ pub(super) struct RecordStage {
     pub(super) scratch: Step,
     /// Missed triggers to be told with the next commit.
     pub(super) missed: u64,
+    /// From trigger to answer in milliseconds.
+    pub(super) latency_ms_max: u64,
+    /// A slow commit, to be told with the next one.
+    pub(super) slow_ms: u64,
+    /// The database could not be written, and that was told.
+    pub(super) unsettled: bool,
 }
 
 impl RecordStage {
@@ -73,8 +82,6 @@ impl RecordStage {
             if last {
                 // Whoever still waits for an answer gets it now: nobody comes after this stage.
                 self.step(Event::Closing);
-            } else if batch.is_empty() {
-                self.settle();
             }
             while batch.len() < DECISIONS_MAX {
                 let Ok(next) = self.to_journal.try_recv() else { break };
@@ -91,9 +98,16 @@ impl RecordStage {
             if last {
                 break;
             }
+            // After what waits is told: housekeeping must delay no verdict that could go out.
+            if !self.settle() {
+                return Outcome::Failed(DAMAGED.to_owned());
+            }
         }
         match self.writer.close() {
             Ok(()) => Outcome::Done,
+            Err(error) if error.kind() == JournalErrorKind::Damaged => {
+                Outcome::Failed(DAMAGED.to_owned())
+            }
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
                 tracing::warn!(error, "the journal was not closed cleanly; no row is lost");
@@ -140,12 +154,18 @@ impl RecordStage {
         self.scratch = actions;
     }
 
-    fn settle(&mut self) {
-        // Only the delivery cursor rides on it; a failure costs duplicates, and the next commit
-        // meets the same disk.
-        if let Err(error) = self.writer.settle() {
-            tracing::warn!(error = &error as &dyn std::error::Error, "delivery cursor not stored");
+    /// False when the database is damaged.
+    fn settle(&mut self) -> bool {
+        // No row and no verdict hangs on it: rows stay in the journal's tail until that is full.
+        let result = self.writer.settle();
+        if let (Err(error), false) = (&result, self.unsettled) {
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                "the journal's database cannot be written; verdicts are safe in its tail, for now"
+            );
         }
+        self.unsettled = result.is_err() || (self.unsettled && self.writer.is_behind());
+        !result.is_err_and(|error| error.kind() == JournalErrorKind::Damaged)
     }
 
     /// Journals and announces the batch; says why when it had to be given up.
@@ -159,19 +179,19 @@ impl RecordStage {
             return Ok(());
         }
         let (mut pause_ms, mut tries_left) = (RETRY_MS.0, LAST_TRIES);
-        let (entries, rows) = loop {
+        let (entries, rows, begun) = loop {
             let now = self.clock.now();
             batch.iter_mut().for_each(|decision| decision.expire(now));
             let entries = self.entries(batch, &events);
             match self.writer.append(&entries) {
-                Ok(rows) => break (entries, rows),
+                Ok(rows) => break (entries, rows, now),
                 Err(error) => {
                     let damaged = error.kind() == JournalErrorKind::Damaged;
                     let error: &dyn std::error::Error = &error;
                     tracing::error!(error, waiting = batch.len(), "journal not written");
                     self.step(Event::Need(Need::Journal, false));
                     if damaged {
-                        return Err("the journal is damaged and heals at the next start");
+                        return Err(DAMAGED);
                     }
                 }
             }
@@ -183,8 +203,9 @@ impl RecordStage {
             pause_ms = (pause_ms * 2).min(RETRY_MS.1);
         };
         self.step(Event::Need(Need::Journal, true));
-        self.missed = 0;
+        (self.missed, self.slow_ms) = (0, 0);
         let now = self.clock.now();
+        self.note_time(now.since(begun).as_ms());
         for (at, (row, entry)) in rows.zip(entries).enumerate() {
             // A commit that took too long: unannounced, the row goes out late, for the record.
             if batch.get(at).is_none_or(|decision| decision.is_live(now)) {
@@ -211,6 +232,14 @@ impl RecordStage {
         if self.shown != now {
             self.shown = now;
             now.iter().for_each(|station| observer.changed(station));
+        }
+    }
+
+    /// Tells of a commit so slow that parts may have missed their deadlines by it.
+    fn note_time(&mut self, took_ms: f64) {
+        if took_ms * 2.0 > self.latency_ms_max as f64 {
+            tracing::warn!(took_ms, "the journal is slow: check the storage device");
+            self.slow_ms = self.slow_ms.max(took_ms as u64);
         }
     }
 
@@ -243,6 +272,9 @@ impl RecordStage {
             self.reports.try_iter().map(|report| encode::report(epoch, &report)).collect();
         if self.missed > 0 {
             events.push(encode::missed(epoch, self.missed));
+        }
+        if self.slow_ms > 0 {
+            events.push(encode::slow(epoch, self.slow_ms));
         }
         events
     }

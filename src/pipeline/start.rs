@@ -191,6 +191,9 @@ impl Line {
             blank,
             scratch: Step::new(),
             missed: 0,
+            latency_ms_max: parts.latency_ms_max,
+            slow_ms: 0,
+            unsettled: false,
         };
         let inspect = InspectStage {
             work: work_out,

@@ -29,7 +29,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             window: 64,
-            bulk_window: 32,
+            // Measured: 32 messages ahead of a live verdict cost it five times its median latency,
+            // 8 next to nothing, and a backlog drains about as fast.
+            bulk_window: 8,
             live_rows_max: 256,
             bulk_queue_max: 256,
             // The mask message is at most 8 kB of mask and some text; Beckhoff takes 100 kB.
@@ -111,7 +113,7 @@ mod tests {
         let offer = |receive_max| Offer { receive_max, packet_bytes_max: 4_608 };
         // Mosquitto's default.
         let narrowed = limits.narrowed(offer(20));
-        assert_eq!((narrowed.window, narrowed.bulk_window), (19, 9));
+        assert_eq!((narrowed.window, narrowed.bulk_window), (19, 8));
         assert_eq!(narrowed.payload_bytes_max, 4_096);
         for receive_max in 0..=3 {
             let narrowed = limits.narrowed(offer(receive_max));

@@ -53,7 +53,7 @@ fn notice(_epoch: u32, notice: &Notice) -> Vec<u8> {
     format!("{notice:?}").into_bytes()
 }
 
-fn settings(port: u16) -> Settings {
+pub(crate) fn settings(port: u16) -> Settings {
     let name = |last: &str| format!("crr/s1/{last}");
     Settings {
         host: "127.0.0.1".into(),
@@ -90,17 +90,17 @@ fn settings(port: u16) -> Settings {
 }
 
 /// A station reduced to its delivery: journal, publisher, and parts that are made up.
-struct Line {
+pub(crate) struct Line {
     writer: journal::Writer,
-    publisher: Publisher,
+    pub(crate) publisher: Publisher,
     notifier: Notifier,
     seq: u32,
 }
 
-type Key = (u32, u32);
+pub(crate) type Key = (u32, u32);
 
 impl Line {
-    fn start(dir: &std::path::Path, settings: Settings) -> Self {
+    pub(crate) fn start(dir: &std::path::Path, settings: Settings) -> Self {
         let options = Options {
             sync: Sync::Normal,
             bytes_max: Options::BYTES_DEFAULT,
@@ -114,7 +114,7 @@ impl Line {
     }
 
     /// Commits a group of verdicts, then announces them; every fifth has a mask.
-    fn judge(&mut self, parts: u32) -> Vec<Key> {
+    pub(crate) fn judge(&mut self, parts: u32) -> Vec<Key> {
         let epoch = self.writer.epoch();
         let entries: Vec<_> =
             (self.seq + 1..=self.seq + parts).map(|seq| self.entry(epoch, seq)).collect();
@@ -129,6 +129,7 @@ impl Line {
             let Entry { payload, mask, .. } = entry;
             self.notifier.notify(Row { id, kind: RowKind::Verdict, payload, mask });
         }
+        self.writer.settle().unwrap();
         keys
     }
 
@@ -144,7 +145,7 @@ impl Line {
         }
     }
 
-    fn flush(self, wait: Duration) -> Flushed {
+    pub(crate) fn flush(self, wait: Duration) -> Flushed {
         let flushed = self.publisher.flush(wait, b"offline".to_vec());
         self.writer.close().unwrap();
         flushed
@@ -163,7 +164,7 @@ fn mask(key: Key) -> Vec<u8> {
     body
 }
 
-fn key_of(payload: &[u8]) -> Key {
+pub(crate) fn key_of(payload: &[u8]) -> Key {
     let text = std::str::from_utf8(payload).unwrap();
     let field = |name: &str| {
         let rest = text.split(&format!("\"{name}\":")).nth(1).unwrap();

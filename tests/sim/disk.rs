@@ -19,6 +19,7 @@ use super::store::{Crash, Found, Model, Store};
 const SECTOR: usize = 512;
 const WAL: &str = "journal.db-wal";
 const DATABASE: &str = "journal.db";
+const TAIL: &str = "journal.tail";
 
 type Files = BTreeMap<String, Vec<u8>>;
 
@@ -35,8 +36,10 @@ pub(crate) struct Disk {
     caught: Option<Vec<Entry>>,
     /// Unsynced commits may be missing at the next start.
     tail_may_go: bool,
-    /// Bytes of the database file at the last look; a change is a checkpoint.
-    database_bytes: Vec<u8>,
+    /// Moves to the database at the last look.
+    moves: u64,
+    /// Died while rows moved to the database.
+    caught_moving: bool,
     /// What the last start found.
     pub(crate) opened: Option<Opened>,
     pub(crate) torn: u64,
@@ -67,7 +70,8 @@ impl Disk {
             synced: Files::new(),
             caught: None,
             tail_may_go: false,
-            database_bytes: vec![],
+            moves: 0,
+            caught_moving: false,
             opened: None,
             torn: 0,
             closes_log: true,
@@ -109,21 +113,17 @@ impl Disk {
         }
     }
 
-    /// After a commit: what is on the device now for sure.
+    /// After a commit: what is on the device now for sure. A move to the database is synced in
+    /// every mode.
     fn note_synced(&mut self, full: bool) {
-        if self.options.sync == Sync::Full {
-            return;
+        let moves = self.writer().stats().moves;
+        let moved = std::mem::replace(&mut self.moves, moves) != moves;
+        if moved {
+            self.model.moved();
         }
-        let database = fs::read(self.dir().join(DATABASE)).unwrap();
-        let checkpoint = database != self.database_bytes;
-        if full || checkpoint {
+        if self.options.sync == Sync::Normal && (full || moved) {
             self.synced = self.files();
-            if checkpoint && !full {
-                // A checkpoint syncs what it copies; so nothing before it can go.
-                self.model.sync_all();
-            }
         }
-        self.database_bytes = database;
     }
 
     fn is_full(&self, entries: &[Entry]) -> bool {
@@ -135,38 +135,57 @@ impl Disk {
         let before = self.files();
         self.writer().append(entries).unwrap();
         let after = self.files();
+        self.caught = Some(entries.to_vec());
+        self.torn(before, &after, rng)
+    }
+
+    /// Dies while rows move from the tail to the database, if it is time for that.
+    fn torn_move(&mut self, rng: &mut Rng) -> Files {
+        let before = self.files();
+        self.writer().settle().unwrap();
+        let after = self.files();
+        self.caught_moving = true;
+        self.torn(before, &after, rng)
+    }
+
+    fn torn(&mut self, before: Files, after: &Files, rng: &mut Rng) -> Files {
         self.torn += 1;
         let mut files = before.clone();
-        let log = |files: &Files| files.get(WAL).cloned().unwrap_or_default();
+        let of = |files: &Files, name: &str| files.get(name).cloned().unwrap_or_default();
         if before.get(DATABASE) != after.get(DATABASE) && rng.chance(50) {
             // Within the checkpoint that followed: the log is whole and synced.
-            files.insert(WAL.into(), log(&after));
+            files.insert(WAL.into(), of(after, WAL));
             let mixed = mix(&before[DATABASE], &after[DATABASE], SECTOR, rng);
             files.insert(DATABASE.into(), mixed);
-        } else {
-            let (old, new) = (log(&before), log(&after));
+            return files;
+        }
+        // A group goes to the tail, or to the log when the tail has no room for it.
+        for name in [TAIL, WAL] {
+            let (old, new) = (of(&before, name), of(after, name));
+            if old == new {
+                continue;
+            }
             let mixed = if rng.chance(50) {
                 cut(&old, &new, rng.below(new.len() as u64 + 1) as usize)
             } else {
                 mix(&old, &new, SECTOR, rng)
             };
-            files.insert(WAL.into(), mixed);
+            files.insert(name.into(), mixed);
         }
-        self.caught = Some(entries.to_vec());
         files
     }
 
     /// The power goes: nothing is sure but what was synced.
     fn power(&mut self, files: &mut Files, rng: &mut Rng) {
         if self.options.sync == Sync::Normal {
-            let log = |files: &Files| files.get(WAL).cloned().unwrap_or_default();
-            let (old, new) = (log(&self.synced), log(files));
+            let tail = |files: &Files| files.get(TAIL).cloned().unwrap_or_default();
+            let (old, new) = (tail(&self.synced), tail(files));
             let mixed = match rng.below(3) {
                 0 => cut(&old, &new, rng.below(new.len() as u64 + 1) as usize),
                 1 => mix(&old, &new, SECTOR, rng),
                 _ => new,
             };
-            files.insert(WAL.into(), mixed);
+            files.insert(TAIL.into(), mixed);
             self.tail_may_go = true;
         }
         // The index in shared memory is never synced.
@@ -191,6 +210,9 @@ impl Disk {
             if opened.newest == self.model.newest() + len && len > 0 {
                 self.model.append(&entries);
             }
+        }
+        if std::mem::take(&mut self.caught_moving) {
+            self.model.may_have_moved(opened.cursor);
         }
         if std::mem::take(&mut self.tail_may_go) {
             self.model.keep_where(|next, stored| (next - 1, stored) == found);
@@ -231,6 +253,7 @@ impl Store for Disk {
         let real = Found { epoch: opened.epoch, cursor: opened.cursor, newest: opened.newest };
         assert_eq!(real, found, "journal and model agree at the start");
         self.opened = Some(opened);
+        self.moves = 0;
         let there = self.after(0, usize::MAX).len();
         assert_eq!(there, self.model.rows());
         self.note_synced(true);
@@ -273,8 +296,9 @@ impl Store for Disk {
     }
 
     fn settle(&mut self) {
-        self.writer().settle().unwrap();
         self.model.settle();
+        self.writer().settle().unwrap();
+        self.note_synced(false);
     }
 
     fn close(&mut self) {
@@ -295,6 +319,7 @@ impl Store for Disk {
     fn crash(&mut self, how: Crash, caught: Option<&[Entry]>, rng: &mut Rng) {
         let mut files = match caught {
             Some(entries) if rng.chance(80) => self.torn_commit(entries, rng),
+            _ if rng.chance(50) => self.torn_move(rng),
             _ => self.files(),
         };
         if how == Crash::Power {
@@ -320,7 +345,9 @@ pub(crate) fn life(seed: u64) -> (u64, u64) {
     let (mut seq, mut starts) = (0, 0);
     let mut found = disk.open();
     let mut batch = |epoch: u32, rng: &mut Rng| -> Vec<Entry> {
-        (0..rng.between((1, 6)))
+        // Now and then enough for a move to the database.
+        let most = if rng.chance(5) { 200 } else { 6 };
+        (0..rng.between((1, most)))
             .map(|_| {
                 seq += 1;
                 row(epoch, seq, rng)
@@ -377,7 +404,7 @@ pub(crate) fn rot(seed: u64) -> bool {
     let name = rng.pick(if closed {
         &[DATABASE, DATABASE, "epoch"][..]
     } else {
-        &[WAL, WAL, DATABASE][..]
+        &[TAIL, TAIL, WAL, DATABASE][..]
     });
     damage(files.get_mut(name).unwrap(), &mut rng);
     disk.leave(&files);
@@ -386,7 +413,7 @@ pub(crate) fn rot(seed: u64) -> bool {
     let rows = reader.after(0, Reader::ROWS_MAX).unwrap();
     let told = rows.iter().any(|r| String::from_utf8_lossy(&r.payload).contains("restarted"));
     assert_eq!(opened.restarted.is_some(), told, "seed {seed}: a loss is told");
-    if opened.restarted.is_none() && name == WAL {
+    if opened.restarted.is_none() && name == TAIL {
         // Whole commits from the start; what was behind the damage is gone.
         assert_eq!(rows.len() % 3, 0, "seed {seed}");
         for (row, entry) in rows.iter().zip(&whole) {

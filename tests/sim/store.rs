@@ -92,9 +92,7 @@ impl Model {
             self.insert(entry.clone());
         }
         let end = self.next;
-        if cursor >= self.stored + CURSOR_STEP_ROWS {
-            self.stored = cursor;
-        }
+        self.stored = cursor;
         self.trim(cursor, first);
         let event = entries.iter().any(|entry| entry.kind == RowKind::Event);
         if self.sync == Sync::Full || event {
@@ -153,9 +151,17 @@ impl Model {
         }
     }
 
-    /// Nothing can be lost any more.
-    pub(crate) fn sync_all(&mut self) {
+    /// Rows moved to the database, with the cursor: nothing can be lost any more.
+    pub(crate) fn moved(&mut self) {
+        self.stored = self.acknowledged;
         self.unsynced.clear();
+    }
+
+    /// Dead within such a move: the cursor that was found is the old or the new one.
+    pub(crate) fn may_have_moved(&mut self, cursor: RowId) {
+        if cursor == self.acknowledged {
+            self.stored = cursor;
+        }
     }
 
     /// After a power cut the real journal kept some of its unsynced commits: those before the
@@ -221,7 +227,7 @@ impl Store for Model {
 
     fn settle(&mut self) {
         if self.acknowledged >= self.stored + CURSOR_STEP_ROWS {
-            self.commit(&[]);
+            self.moved();
         }
     }
 

@@ -1,0 +1,127 @@
+//! The database side of the writer: rows with their numbers, the cursor and the bounds, in one
+//! transaction.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::database;
+use super::error::JournalError;
+use super::trim::{self, Trimmed};
+use super::types::{Entry, Notice, Options, RowId};
+
+/// A row with its number.
+pub(super) type Numbered = (RowId, Arc<Entry>);
+
+/// What a transaction changed; taken over only after it was committed.
+#[derive(Debug)]
+pub(super) struct Stored {
+    /// Number of the newest row, notices included.
+    pub(super) newest: RowId,
+    pub(super) trimmed: Trimmed,
+    /// Bytes of the database in use.
+    pub(super) bytes: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Store {
+    connection: Connection,
+    path: PathBuf,
+    options: Options,
+    epoch: u32,
+    /// Newest row in the database.
+    newest: RowId,
+}
+
+impl Store {
+    pub(super) fn new(
+        connection: Connection,
+        path: &Path,
+        options: &Options,
+        epoch: u32,
+        newest: RowId,
+    ) -> Self {
+        Self { connection, path: path.to_owned(), options: options.clone(), epoch, newest }
+    }
+
+    pub(super) fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Newest row in the database.
+    pub(super) fn newest(&self) -> RowId {
+        self.newest
+    }
+
+    /// What writes the payload of a notice.
+    pub(super) fn notice(&self) -> fn(u32, &Notice) -> Vec<u8> {
+        self.options.notice
+    }
+
+    pub(super) fn bytes_used(&self) -> Result<u64, JournalError> {
+        database::bytes_used(&self.connection)
+            .map_err(|e| JournalError::sqlite("measure", &self.path, e))
+    }
+
+    /// Rows in ascending order, all newer than any before, the delivery cursor, and the number
+    /// of the tail's next write. Trims.
+    ///
+    /// # Errors
+    /// When the transaction failed; then nothing of it is in the database.
+    pub(super) fn put(
+        &mut self,
+        rows: &[Numbered],
+        cursor: RowId,
+        write: u64,
+    ) -> Result<Stored, JournalError> {
+        let done = self.transact(rows, cursor, write);
+        let done = done.map_err(|e| JournalError::sqlite("write", &self.path, e))?;
+        self.newest = done.newest;
+        Ok(done)
+    }
+
+    fn transact(
+        &mut self,
+        rows: &[Numbered],
+        cursor: RowId,
+        write: u64,
+    ) -> rusqlite::Result<Stored> {
+        let behavior = TransactionBehavior::Immediate;
+        let transaction = Transaction::new(&mut self.connection, behavior)?;
+        for (id, entry) in rows {
+            insert(&transaction, *id, entry)?;
+        }
+        database::write_meta(&transaction, "cursor", cursor)?;
+        database::write_meta(&transaction, "write", write)?;
+        let mut newest = rows.last().map_or(self.newest, |(id, _)| *id);
+        let now_s = rows.iter().map(|(_, entry)| entry.at_unix_s).max().unwrap_or(0);
+        // What was just appended is not for trimming: its caller is about to publish it.
+        let trimmed = trim::trim(&transaction, &self.options, cursor, self.newest, now_s)?;
+        for notice in trimmed.notices() {
+            newest += 1;
+            insert(&transaction, newest, &notice.entry(self.epoch, self.options.notice))?;
+        }
+        let bytes = database::bytes_used(&transaction)?;
+        transaction.commit()?;
+        Ok(Stored { newest, trimmed, bytes })
+    }
+
+    #[cfg(test)]
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+fn insert(connection: &Connection, id: RowId, entry: &Entry) -> rusqlite::Result<()> {
+    let mut statement =
+        connection.prepare_cached("INSERT INTO row VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+    let at = i64::try_from(entry.at_unix_s).unwrap_or(i64::MAX);
+    let Entry { epoch, seq, kind, payload, detail, mask, .. } = entry;
+    statement.execute(rusqlite::params![id, epoch, seq, *kind as i64, at, payload, detail])?;
+    if let Some(body) = mask {
+        let mut statement = connection.prepare_cached("INSERT INTO mask VALUES (?1, ?2)")?;
+        statement.execute(rusqlite::params![id, body])?;
+    }
+    Ok(())
+}
