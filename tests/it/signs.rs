@@ -122,6 +122,8 @@ fn a_consumer_that_joins_late_knows_the_state_and_the_last_verdict() {
     let watcher = Subscriber::start(broker.port);
     let _station = bench.run();
     wait_for("verdicts", || verdicts(&watcher).len() >= 5);
+    // Only what the broker holds when the late one subscribes comes to it as retained.
+    wait_for("the newest verdict", || watcher.count("crr/s1/last") >= 1);
     let late = Subscriber::start(broker.port);
     wait_for("retained state and last verdict", || {
         late.on("crr/s1/state").iter().any(|m| m.retained)
