@@ -32,11 +32,11 @@ struct Case {
 
 fn cases() -> Vec<Case> {
     let case = |(width, height, format): (usize, usize, PixelFormat)| Case {
-        name: format!("{width}x{height} {format:?}"),
+        name: format!("{width}x{height} {format}"),
         width,
         height,
         format,
-        pixels: noise(width * height * format.bytes_per_pixel()),
+        pixels: noise(height * format.row_bytes(width)),
     };
     SIZES.into_iter().map(case).collect()
 }
@@ -46,7 +46,7 @@ impl Case {
         let mut preprocessor = Preprocessor::new(MODEL, MODEL);
         let mut out = vec![0; preprocessor.output_bytes()];
         move || {
-            let stride = self.width * self.format.bytes_per_pixel();
+            let stride = self.format.row_bytes(self.width);
             let view =
                 ImageView::new(&self.pixels, self.width, self.height, stride, self.format).unwrap();
             preprocessor.run(black_box(view), &mut out).unwrap();
@@ -58,7 +58,7 @@ impl Case {
     fn reference(&self) -> impl FnMut() + use<'_> {
         let kind = match self.format {
             PixelFormat::Mono8 => PixelType::U8,
-            PixelFormat::Rgb8 | PixelFormat::Bgr8 => PixelType::U8x3,
+            _ => PixelType::U8x3,
         };
         let mut resizer = Resizer::new();
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));

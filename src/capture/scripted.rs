@@ -86,16 +86,9 @@ impl Scripted {
         };
         lease[..width * height].fill(level);
         let trigger = self.trigger()?;
-        let meta = FrameMeta {
-            camera: CameraId(0),
-            epoch,
-            seq: trigger.seq,
-            arrived: trigger.arrived,
-            format: PixelFormat::Mono8,
-            width,
-            height,
-            stride: width,
-        };
+        let number = (epoch, trigger.seq);
+        let (arrived, format) = (trigger.arrived, PixelFormat::Mono8);
+        let meta = FrameMeta::packed(CameraId(0), number, arrived, format, self.size);
         self.stats.delivered += 1;
         Ok(Event::Frame { trigger, frame: Frame { meta, lease } })
     }

@@ -96,10 +96,10 @@ fn pixel_format<'a>(section: &Section<'a>) -> Option<FoundFormat<'a>> {
     let found = section.text("pixel_format", "required for raw")?;
     let format = match found.value {
         "Mono8" => PixelFormat::Mono8,
-        "Rgb8" => PixelFormat::Rgb8,
-        "Bgr8" => PixelFormat::Bgr8,
+        "RGB8" => PixelFormat::Rgb8,
+        "BGR8" => PixelFormat::Bgr8,
         _ => {
-            found.refuse("not a known layout", "use \"Mono8\", \"Rgb8\" or \"Bgr8\"");
+            found.refuse("not a known layout", "use \"Mono8\", \"RGB8\" or \"BGR8\"");
             return None;
         }
     };

@@ -173,7 +173,7 @@ fn raw_files_need_their_size_and_layout() {
     assert_eq!(found.len(), 2, "{found:#?}");
     assert!(found[0].contains("camera.height: missing"), "{found:#?}");
     assert!(found[1].contains("camera.pixel_format: missing"), "{found:#?}");
-    let whole = raw + "height = 480\npixel_format = \"Bgr8\"";
+    let whole = raw + "height = 480\npixel_format = \"BGR8\"";
     let config = parse(Path::new(FILE), &whole).unwrap();
     let pixel_format = PixelFormat::Bgr8;
     assert_eq!(config.camera.format, FileFormat::Raw { width: 640, height: 480, pixel_format });

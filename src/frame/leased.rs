@@ -3,7 +3,7 @@
 use super::{CameraId, ImageView, Lease, Nanos, PixelFormat, ViewError};
 
 /// What is known of a frame besides its bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FrameMeta {
     /// The camera it came from.
     pub camera: CameraId,
@@ -21,12 +21,43 @@ pub struct FrameMeta {
     pub height: usize,
     /// Bytes from one row to the next.
     pub stride: usize,
+    /// Bytes of the buffer that belong to the picture.
+    pub bytes: usize,
+    /// What the camera told besides.
+    pub facts: Facts,
+}
+
+/// What a camera can tell of a frame besides its shape; `None` where it does not.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// Frame number as it came, before unwrapping (GenICam `ChunkFrameID`, V4L2 `sequence`).
+    pub raw_id: Option<u64>,
+    /// The camera's own clock in nanoseconds; comparable within one epoch only.
+    pub device_ns: Option<u64>,
+    /// Exposure time in microseconds (`ChunkExposureTime`).
+    pub exposure_us: Option<f32>,
+    /// Gain in dB, or as the camera counts it (`ChunkGain`).
+    pub gain: Option<f32>,
+    /// Levels of the input lines, one bit each (`ChunkLineStatusAll`).
+    pub line_status: Option<u32>,
+    /// Times that a back-end copied the whole picture in this process after the driver or the
+    /// network stack had handed it over.
+    pub copies: u8,
 }
 
 impl FrameMeta {
-    /// Bytes that a frame of this shape takes, padding included.
-    pub fn bytes(&self) -> usize {
-        self.stride.saturating_mul(self.height)
+    /// A frame of rows without padding that tells nothing besides.
+    pub fn packed(
+        camera: CameraId,
+        (epoch, seq): (u32, u64),
+        arrived: Nanos,
+        format: PixelFormat,
+        (width, height): (usize, usize),
+    ) -> Self {
+        let stride = format.row_bytes(width);
+        let bytes = stride.saturating_mul(format.rows(height));
+        let facts = Facts::default();
+        Self { camera, epoch, seq, arrived, format, width, height, stride, bytes, facts }
     }
 }
 
@@ -45,8 +76,9 @@ impl Frame {
     /// # Errors
     /// When the buffer cannot hold a picture of the stated shape: the frame is damaged.
     pub fn view(&self) -> Result<ImageView<'_>, ViewError> {
-        let FrameMeta { format, width, height, stride, .. } = self.meta;
-        ImageView::new(&self.lease, width, height, stride, format)
+        let FrameMeta { format, width, height, stride, bytes, .. } = self.meta;
+        let data = self.lease.get(..bytes).unwrap_or(&self.lease);
+        ImageView::new(data, width, height, stride, format)
     }
 }
 
@@ -56,16 +88,9 @@ mod tests {
     use crate::frame::Pool;
 
     fn frame(bytes: usize, stride: usize) -> Frame {
-        let meta = FrameMeta {
-            camera: CameraId(0),
-            epoch: 1,
-            seq: 7,
-            arrived: Nanos(5),
-            format: PixelFormat::Rgb8,
-            width: 4,
-            height: 3,
-            stride,
-        };
+        let (camera, size) = (CameraId(0), (4, 3));
+        let packed = FrameMeta::packed(camera, (1, 7), Nanos(5), PixelFormat::Rgb8, size);
+        let meta = FrameMeta { stride, bytes: stride * 3, ..packed };
         Frame { meta, lease: Pool::new(1, bytes).lease().unwrap() }
     }
 

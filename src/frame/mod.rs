@@ -7,12 +7,14 @@ mod affine;
 mod ids;
 mod leased;
 mod map;
+mod pixel;
 mod pool;
 mod view;
 
 pub use affine::Affine;
 pub use ids::{CameraId, IdError, Nanos, PartId, RecipeId, StationId, TriggerId};
-pub use leased::{Frame, FrameMeta};
+pub use leased::{Facts, Frame, FrameMeta};
 pub use map::AnomalyMap;
+pub use pixel::{Mosaic, PixelFormat};
 pub use pool::{Lease, Pool};
-pub use view::{ImageView, PixelFormat, ViewError};
+pub use view::{ImageView, ViewError};

@@ -1,30 +1,11 @@
 //! A borrowed picture: bytes plus how to read them.
 
-/// Memory layout of a frame, named as in the GenICam Pixel Format Naming Convention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PixelFormat {
-    /// 8-bit grey.
-    Mono8,
-    /// 8-bit R, G, B interleaved.
-    Rgb8,
-    /// 8-bit B, G, R interleaved.
-    Bgr8,
-}
-
-impl PixelFormat {
-    /// Bytes one pixel takes.
-    pub fn bytes_per_pixel(self) -> usize {
-        match self {
-            PixelFormat::Mono8 => 1,
-            PixelFormat::Rgb8 | PixelFormat::Bgr8 => 3,
-        }
-    }
-}
+use super::PixelFormat;
 
 /// Why bytes cannot be read as a picture of the stated size.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{have} bytes cannot hold a {width}x{height} {format:?} picture with stride {stride} (needs {need})"
+    "{have} bytes cannot hold a {width}x{height} {format} picture with stride {stride} (needs {need})"
 )]
 pub struct ViewError {
     width: usize,
@@ -46,10 +27,11 @@ pub struct ImageView<'a> {
 }
 
 impl<'a> ImageView<'a> {
-    /// `stride` is the distance between rows in bytes.
+    /// `stride` is the distance between rows in bytes; of a compressed picture it says nothing.
     ///
     /// # Errors
-    /// When the picture is empty, the stride is shorter than a row, or `data` is too short.
+    /// When the picture is empty, the stride is shorter than a row, `data` is too short, or the
+    /// width is odd where the format samples columns in pairs.
     pub fn new(
         data: &'a [u8],
         width: usize,
@@ -57,9 +39,14 @@ impl<'a> ImageView<'a> {
         stride: usize,
         format: PixelFormat,
     ) -> Result<Self, ViewError> {
-        let row = width.saturating_mul(format.bytes_per_pixel());
-        let need = stride.saturating_mul(height.saturating_sub(1)).saturating_add(row);
-        if width == 0 || height == 0 || stride < row || data.len() < need {
+        let row = format.row_bytes(width);
+        let rows = format.rows(height).saturating_sub(1);
+        let need = match format.is_compressed() {
+            true => 1,
+            false => stride.saturating_mul(rows).saturating_add(row),
+        };
+        let odd = format.width_is_even() && width % 2 == 1;
+        if width == 0 || height == 0 || stride < row || data.len() < need || odd {
             return Err(ViewError { width, height, stride, format, have: data.len(), need });
         }
         Ok(Self { data, width, height, stride, format })
@@ -80,15 +67,22 @@ impl<'a> ImageView<'a> {
         self.format
     }
 
-    /// The bytes of row `y`, without the padding after it.
+    /// The bytes of row `y`, without the padding after it. The rows of a second plane follow
+    /// those of the first ([`PixelFormat::rows`] in all). Empty when compressed.
     pub fn row(&self, y: usize) -> &'a [u8] {
+        if self.format.is_compressed() {
+            return &[];
+        }
         let start = y * self.stride;
-        &self.data[start..start + self.width * self.format.bytes_per_pixel()]
+        &self.data[start..start + self.format.row_bytes(self.width)]
     }
 
-    /// All pixels as one slice when rows are not padded.
+    /// All pixels as one slice when rows are not padded; the file when compressed.
     pub fn contiguous(&self) -> Option<&'a [u8]> {
-        let row = self.width * self.format.bytes_per_pixel();
-        (self.stride == row).then(|| &self.data[..row * self.height])
+        if self.format.is_compressed() {
+            return Some(self.data);
+        }
+        let row = self.format.row_bytes(self.width);
+        (self.stride == row).then(|| &self.data[..row * self.format.rows(self.height)])
     }
 }

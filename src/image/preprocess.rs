@@ -55,6 +55,10 @@ impl Preprocessor {
             PixelFormat::Rgb8 => self.stretch(picture, dst, |p: [u8; 3]| p),
             PixelFormat::Bgr8 => self.stretch(picture, dst, |[b, g, r]| [r, g, b]),
             PixelFormat::Mono8 => self.stretch(picture, dst, |[v]| [v; 3]),
+            other => {
+                let message = format!("{other} pictures cannot be converted");
+                return Err(ImageError::new(ImageErrorKind::Format, message));
+            }
         }
         Ok(())
     }

@@ -49,7 +49,7 @@ fn noise(len: usize, seed: u32) -> Vec<u8> {
 }
 
 fn run(data: &[u8], w: usize, h: usize, f: PixelFormat, ow: usize, oh: usize) -> Vec<u8> {
-    let stride = w * f.bytes_per_pixel();
+    let stride = f.row_bytes(w);
     let mut out = vec![0; ow * oh * 3];
     let view = ImageView::new(data, w, h, stride, f).unwrap();
     Preprocessor::new(ow, oh).run(view, &mut out).unwrap();

@@ -24,7 +24,7 @@ pub(super) struct Shape {
 
 impl Shape {
     fn bytes(self) -> Option<usize> {
-        self.width.checked_mul(self.height)?.checked_mul(self.format.bytes_per_pixel())
+        self.format.rows(self.height).checked_mul(self.format.row_bytes(self.width))
     }
 }
 

@@ -222,16 +222,10 @@ impl Replay {
         match staged {
             Staged::Picture(lease, shape) => {
                 self.stats.delivered += 1;
-                let meta = FrameMeta {
-                    camera: self.options.camera,
-                    epoch: stream.epoch,
-                    seq: trigger.seq,
-                    arrived,
-                    format: shape.format,
-                    width: shape.width,
-                    height: shape.height,
-                    stride: shape.width * shape.format.bytes_per_pixel(),
-                };
+                let number = (stream.epoch, trigger.seq);
+                let size = (shape.width, shape.height);
+                let camera = self.options.camera;
+                let meta = FrameMeta::packed(camera, number, arrived, shape.format, size);
                 Event::Frame { trigger, frame: Frame { meta, lease } }
             }
             Staged::Damaged(why) => {

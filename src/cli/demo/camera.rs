@@ -92,16 +92,8 @@ impl RenderedParts {
             recipe: Some(recipe),
             arrived,
         };
-        let meta = FrameMeta {
-            camera: CameraId(0),
-            epoch,
-            seq: self.next,
-            arrived,
-            format: PixelFormat::Rgb8,
-            width: part.size,
-            height: part.size,
-            stride: part.size * 3,
-        };
+        let (number, size) = ((epoch, self.next), (part.size, part.size));
+        let meta = FrameMeta::packed(CameraId(0), number, arrived, PixelFormat::Rgb8, size);
         self.next += 1;
         self.due = Some(Nanos(self.due.unwrap_or(arrived).0.saturating_add(self.period.0)));
         self.stats.delivered += 1;
