@@ -1,20 +1,14 @@
 //! From what the configuration names to what the station takes: the engine bundle, the
-//! calibration, the replay camera, the password. Shared by `run`, `check` and the tools, so that
+//! calibration, the password. Shared by `run`, `check` and the tools, so that
 //! `check` proves what `run` will do.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use crate::calibrate::Calibration;
-use crate::capture::replay::{self, ReplayOptions, Source};
-use crate::config::{
-    CalibrationSource, Camera, EngineSource, FileFormat, Mode, Mqtt, MqttVersion, Password, Recipe,
-    RecipeChoice,
-};
+use crate::config::{CalibrationSource, EngineSource, Mqtt, MqttVersion, Password};
 use crate::engine::bundle::{BundleSource, EmbeddedBundle};
-use crate::frame::CameraId;
 use crate::publish::{ClientFiles, Credentials, TlsFiles, Version};
 use crate::sys::fs;
 
@@ -37,7 +31,6 @@ pub(super) const DEMO_ENGINE: EmbeddedBundle = EmbeddedBundle {
 pub(super) const DEMO_CALIBRATION: &str = include_str!("../../calibration/demo.toml");
 
 /// Where the engine bundle lies.
-///
 pub(super) fn bundle_source(engine: &EngineSource) -> BundleSource {
     match engine {
         EngineSource::Folder(folder) => BundleSource::Dir(folder.clone()),
@@ -58,34 +51,6 @@ pub(super) fn calibration(source: &CalibrationSource) -> Result<Calibration> {
         CalibrationSource::Demo => {
             Calibration::from_toml(DEMO_CALIBRATION).context("calibration `demo`")
         }
-    }
-}
-
-/// The settings of the replay camera.
-pub(super) fn replay_options(camera: &Camera, recipes: &[Recipe]) -> ReplayOptions {
-    let source = match camera.format {
-        FileFormat::Image => Source::Images,
-        FileFormat::Raw { width, height, pixel_format } => {
-            Source::Raw { width: width as usize, height: height as usize, format: pixel_format }
-        }
-    };
-    let recipe = match camera.recipe {
-        // The station starts with this recipe, and the PLC may change it.
-        RecipeChoice::Fixed(_) => replay::RecipeChoice::Current,
-        RecipeChoice::ClassFolder => {
-            let table: BTreeMap<_, _> = recipes.iter().map(|r| (r.class.clone(), r.id)).collect();
-            replay::RecipeChoice::Folder(table)
-        }
-    };
-    ReplayOptions {
-        folder: camera.folder.clone(),
-        source,
-        recipe,
-        rate_hz: camera.rate_hz,
-        triggered: camera.software_trigger,
-        repeat: camera.mode == Mode::Loop,
-        // This version has one camera.
-        camera: CameraId(0),
     }
 }
 
@@ -144,7 +109,6 @@ pub(super) fn version(mqtt: &Mqtt) -> Version {
 mod tests {
     use super::*;
     use crate::config;
-    use crate::frame::{PixelFormat, RecipeId};
 
     fn parse(extra: &str) -> config::ValidConfig {
         let text = format!(
@@ -152,25 +116,6 @@ mod tests {
              [[recipe]]\nid = 1\nclass = \"steel\"\n[[recipe]]\nid = 2\nclass = \"brass\"\n{extra}"
         );
         config::parse(Path::new("/etc/crrd.toml"), &text).unwrap()
-    }
-
-    #[test]
-    fn the_camera_table_becomes_the_replay_it_describes() {
-        let config = parse(
-            "[camera]\nfolder = \"p\"\nrecipe_from = \"folder\"\nrate_hz = 2.5\nmode = \"loop\"\n\
-             format = \"raw\"\nwidth = 8\nheight = 4\npixel_format = \"Mono8\"",
-        );
-        let options = replay_options(&config.camera, &config.recipes);
-        let format = PixelFormat::Mono8;
-        assert_eq!(options.source, Source::Raw { width: 8, height: 4, format });
-        assert_eq!((options.rate_hz, options.repeat), (2.5, true));
-        assert_eq!(options.folder, Path::new("/etc/p"));
-        let table = [("brass", 2), ("steel", 1)].map(|(c, id)| (c.to_owned(), RecipeId(id)));
-        assert_eq!(options.recipe, replay::RecipeChoice::Folder(table.into()));
-        let config = parse("[camera]\nfolder = \"p\"\nrecipe = 2");
-        let options = replay_options(&config.camera, &config.recipes);
-        assert_eq!(options.recipe, replay::RecipeChoice::Current);
-        assert_eq!((options.source, options.repeat), (Source::Images, false));
     }
 
     #[test]

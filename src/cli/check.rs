@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 
-use super::assets;
 use super::doctor::{self, Depth, Subject};
+use super::{assets, cameras};
 use crate::calibrate::Calibration;
 use crate::capture::replay::Replay;
 use crate::capture::{Camera, Event};
-use crate::config::{self, Mqtt, Password, Recipe, ValidConfig};
+use crate::config::{self, CameraSource, Mqtt, Password, Recipe, ValidConfig};
 use crate::engine::{self, Backend, ModelSpec};
 use crate::frame::Pool;
 use crate::sys::clock::{Clock, RealClock};
@@ -193,7 +193,8 @@ fn describe_calibration(calibration: &Calibration) -> Result<String> {
 
 /// Lists the folder and reads the first picture as the station would.
 fn camera(config: &ValidConfig) -> Outcome {
-    let mut options = assets::replay_options(&config.camera, &config.recipes);
+    let CameraSource::Replay(replay) = &config.camera.source;
+    let mut options = cameras::replay_options(&config.camera, replay, &config.recipes);
     // The check waits for no trigger.
     options.rate_hz = 0.0;
     match first_picture(Replay::open(options, Arc::new(RealClock))) {

@@ -2,6 +2,7 @@
 
 mod assets;
 pub mod calibrate;
+mod cameras;
 pub mod check;
 pub mod demo;
 pub mod doctor;

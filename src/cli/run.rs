@@ -10,8 +10,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::assets;
-use crate::capture::replay::Replay;
+use super::{assets, cameras};
 use crate::config::{self, ValidConfig};
 use crate::engine::{self, Backend};
 use crate::journal;
@@ -87,11 +86,10 @@ fn parts(config: &ValidConfig) -> anyhow::Result<Parts> {
     let recipes =
         config.recipes.iter().map(|r| Recipe { id: r.id, class: r.class.clone() }).collect();
     let calibration = assets::calibration(&config.calibration)?;
-    let camera =
-        Replay::open(assets::replay_options(&config.camera, &config.recipes), Arc::clone(&clock))?;
+    let camera = cameras::open(&config.camera, &config.recipes, Arc::clone(&clock))?;
     Ok(Parts {
         station: config.station.clone(),
-        camera: Box::new(camera),
+        camera,
         engine,
         calibration,
         recipes,

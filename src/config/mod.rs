@@ -20,11 +20,11 @@ mod validate;
 
 use std::path::Path;
 
+pub use camera::{Camera, CameraSource, FileFormat, Mode, RecipeChoice, Replay};
 pub use problem::{ConfigError, ConfigErrorKind, Problem};
 pub use types::{
-    ByteOrder, CalibrationSource, Camera, EngineSource, FileFormat, Journal, Limits, Mode, Mqtt,
-    MqttVersion, Password, Recipe, RecipeChoice, Sparkplug, SyncMode, Tls, Trigger, TriggerMode,
-    ValidConfig,
+    ByteOrder, CalibrationSource, EngineSource, Journal, Limits, Mqtt, MqttVersion, Password,
+    Recipe, Sparkplug, SyncMode, Tls, Trigger, TriggerMode, ValidConfig,
 };
 
 use crate::sys::fs;

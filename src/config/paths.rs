@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::camera::CameraSource;
 use super::problem::Problem;
 use super::types::{CalibrationSource, EngineSource, Password, ValidConfig};
 use super::validate::Lines;
@@ -28,7 +29,8 @@ pub(super) fn problems(config: &ValidConfig, lines: &Lines) -> Vec<Problem> {
     if let CalibrationSource::File(path) = &config.calibration {
         check("calibration", path, Wanted::File, "make it with `crrd calibrate`");
     }
-    check("camera.folder", &config.camera.folder, Wanted::Folder, "name the folder of pictures");
+    let CameraSource::Replay(replay) = &config.camera.source;
+    check("camera.folder", &replay.folder, Wanted::Folder, "name the folder of pictures");
     if let Some(Password::File(path)) = &config.mqtt.password {
         check("mqtt.password_file", path, Wanted::File, "write the password into it");
     }

@@ -47,10 +47,11 @@ fn a_small_file_is_valid_and_has_the_documented_defaults() {
     assert_eq!(config.engine, EngineSource::Folder("/etc/crrd/engines/steel".into()));
     assert_eq!(config.calibration, CalibrationSource::File("/etc/crrd/steel.toml".into()));
     assert_eq!(config.recipes, [Recipe { id: RecipeId(7), class: "steel".into() }]);
-    assert_eq!(config.camera.folder, PathBuf::from("/etc/crrd/parts"));
+    let CameraSource::Replay(replay) = &config.camera.source;
+    assert_eq!(replay.folder, PathBuf::from("/etc/crrd/parts"));
     assert_eq!(config.camera.recipe, RecipeChoice::Fixed(RecipeId(7)));
-    assert_eq!((config.camera.format, config.camera.mode), (FileFormat::Image, Mode::Once));
-    assert_eq!(config.camera.rate_hz, 0.0);
+    assert_eq!((replay.format, replay.mode), (FileFormat::Image, Mode::Once));
+    assert_eq!(replay.rate_hz, 0.0);
     assert_eq!((config.mqtt.host.as_str(), config.mqtt.port), ("127.0.0.1", 1883));
     assert_eq!(config.mqtt.client_id, "crrd-line1");
     assert_eq!((config.mqtt.username, config.mqtt.password), (None, None));
@@ -176,7 +177,8 @@ fn raw_files_need_their_size_and_layout() {
     let whole = raw + "height = 480\npixel_format = \"BGR8\"";
     let config = parse(Path::new(FILE), &whole).unwrap();
     let pixel_format = PixelFormat::Bgr8;
-    assert_eq!(config.camera.format, FileFormat::Raw { width: 640, height: 480, pixel_format });
+    let CameraSource::Replay(replay) = config.camera.source;
+    assert_eq!(replay.format, FileFormat::Raw { width: 640, height: 480, pixel_format });
 }
 
 #[test]

@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::frame::{PixelFormat, RecipeId, StationId};
+use super::camera::Camera;
+use crate::frame::{RecipeId, StationId};
 use crate::sys::log::LogSettings;
 
 /// A checked configuration. Defaults are stated at each field.
@@ -147,58 +148,6 @@ pub struct Recipe {
     pub id: RecipeId,
     /// Product class of the engine. Required.
     pub class: String,
-}
-
-/// The replay camera: files of a folder, in the order of their names.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Camera {
-    /// Folder with the pictures; sub-folders included. Required.
-    pub folder: PathBuf,
-    /// What the files are. Default `image`.
-    pub format: FileFormat,
-    /// Which recipe a picture belongs to. Default: the only recipe.
-    pub recipe: RecipeChoice,
-    /// Pictures a second; 0 = as fast as the station takes them. Default 0.
-    pub rate_hz: f64,
-    /// Default `once`.
-    pub mode: Mode,
-    /// `trigger = "software"`: a picture comes when the PLC asks for it; default `"free"`.
-    pub software_trigger: bool,
-}
-
-/// What the replayed files are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileFormat {
-    /// `image`: PNG, JPEG, BMP or TIFF, by content.
-    Image,
-    /// `raw`: pixels without header or padding, as a camera delivers them.
-    Raw {
-        /// Pixels in a row.
-        width: u32,
-        /// Rows.
-        height: u32,
-        /// Layout of one pixel.
-        pixel_format: PixelFormat,
-    },
-}
-
-/// Which recipe a picture belongs to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RecipeChoice {
-    /// `recipe = ID`: all pictures, until the PLC makes another recipe the current one.
-    Fixed(RecipeId),
-    /// `recipe_from = "folder"`: the recipe whose class is the first folder name on the way to the
-    /// picture that is a class; then classes are unique among the recipes.
-    ClassFolder,
-}
-
-/// What happens after the last picture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// The run ends.
-    Once,
-    /// It begins again with the first.
-    Loop,
 }
 
 /// How triggers become parts.

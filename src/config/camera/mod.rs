@@ -1,0 +1,99 @@
+//! The `[camera]` table. Pure: what every camera has stands here, what one kind has in its file.
+
+mod replay;
+mod types;
+
+pub use types::{Camera, CameraSource, FileFormat, Mode, RecipeChoice, Replay};
+
+use super::reader::Section;
+use super::types::{Recipe, TriggerMode};
+use crate::frame::RecipeId;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Replay,
+}
+
+pub(super) fn camera(
+    section: Section<'_>,
+    recipes: &[Recipe],
+    trigger: TriggerMode,
+) -> Option<Camera> {
+    let kind = section.word("kind", &[("replay", Kind::Replay)], 0);
+    let recipe = recipe_choice(&section, recipes);
+    let source = match kind {
+        Kind::Replay => replay::replay(&section).map(CameraSource::Replay),
+    };
+    let paced = matches!(&source, Some(CameraSource::Replay(replay)) if replay.rate_hz > 0.0);
+    let software_trigger = software_trigger(&section, paced, trigger);
+    section.finish();
+    Some(Camera { source: source?, recipe: recipe?, software_trigger })
+}
+
+fn software_trigger(section: &Section<'_>, paced: bool, trigger: TriggerMode) -> bool {
+    let Some(found) = section.text("trigger", "\"free\"") else { return false };
+    match found.value {
+        "free" => false,
+        "software" if paced => {
+            found.refuse("a picture comes when the PLC asks for it", "remove rate_hz or trigger");
+            true
+        }
+        "software" if trigger == TriggerMode::Continuous => {
+            found.refuse(
+                "the PLC can trigger armed parts only, so no picture would ever come",
+                "set mode = \"single\" in [trigger]",
+            );
+            true
+        }
+        "software" => true,
+        _ => {
+            found.refuse("not one of the known words", "use \"free\" or \"software\"");
+            false
+        }
+    }
+}
+
+fn recipe_choice(section: &Section<'_>, recipes: &[Recipe]) -> Option<RecipeChoice> {
+    let fixed = section.integer_optional("recipe", 0..=65535, "the only recipe");
+    let from = section.text("recipe_from", "none");
+    if let (Some(from), true) = (&from, section.has("recipe")) {
+        from.refuse("excludes recipe", "keep recipe or recipe_from, not both");
+        return None;
+    }
+    if let Some(from) = from {
+        if from.value != "folder" {
+            from.refuse("not one of the known words", "use \"folder\" or remove it");
+            return None;
+        }
+        let twice = |r: &Recipe| recipes.iter().filter(|o| o.class == r.class).count() > 1;
+        if let Some(recipe) = recipes.iter().find(|r| twice(r)) {
+            from.refuse(
+                format!("two recipes have the class {:?}", recipe.class),
+                "give each class one recipe, or set recipe instead",
+            );
+        }
+        return Some(RecipeChoice::ClassFolder);
+    }
+    let Some(found) = fixed else {
+        return only_recipe(section, recipes);
+    };
+    let id = RecipeId(found.value as u16);
+    if !recipes.iter().any(|r| r.id == id) {
+        found.refuse("no [[recipe]] has this id", "use the id of one, or add it");
+    }
+    Some(RecipeChoice::Fixed(id))
+}
+
+fn only_recipe(section: &Section<'_>, recipes: &[Recipe]) -> Option<RecipeChoice> {
+    match recipes {
+        [only] => Some(RecipeChoice::Fixed(only.id)),
+        // None at all, or a bad value, is reported already.
+        [] => None,
+        _ if section.has("recipe") || section.has("recipe_from") => None,
+        _ => {
+            let remedy = "there are several recipes: set recipe, or recipe_from = \"folder\"";
+            section.missing("recipe", remedy);
+            None
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! A camera that replays files. Pure.
+
+use super::types::{FileFormat, Mode, Replay};
+use crate::config::reader::{Found, Section};
+use crate::frame::PixelFormat;
+
+/// Longest side of a raw picture, as for picture files; and width times height
+/// times three bytes stays far from overflow.
+const SIDE_PIXELS_MAX: i64 = 16_384;
+/// Faster than any line; a larger number is a slip.
+const RATE_HZ_MAX: f64 = 1000.0;
+
+#[derive(Clone, Copy, PartialEq)]
+enum FormatWord {
+    Image,
+    Raw,
+}
+
+pub(super) fn replay(section: &Section<'_>) -> Option<Replay> {
+    let folder = section.text_required("folder", "name the folder with the pictures to replay");
+    let folder = folder.and_then(|found| {
+        if found.value.is_empty() {
+            found.refuse("empty", "name the folder with the pictures to replay");
+        }
+        (!found.value.is_empty()).then(|| section.anchor(found.value))
+    });
+    let format = file_format(section);
+    let rate_hz = section.number("rate_hz", 0.0..=RATE_HZ_MAX, 0.0);
+    let mode = section.word("mode", &[("once", Mode::Once), ("loop", Mode::Loop)], 0);
+    Some(Replay { folder: folder?, format: format?, rate_hz, mode })
+}
+
+fn file_format(section: &Section<'_>) -> Option<FileFormat> {
+    let words = [("image", FormatWord::Image), ("raw", FormatWord::Raw)];
+    let word = section.word("format", &words, 0);
+    let side = 1..=SIDE_PIXELS_MAX;
+    let width = section.integer_optional("width", side.clone(), "required for raw");
+    let height = section.integer_optional("height", side, "required for raw");
+    let pixel_format = pixel_format(section);
+    let names = ["width", "height", "pixel_format"];
+    if word == FormatWord::Image {
+        for found in [&width, &height].into_iter().flatten() {
+            found
+                .refuse("picture files state their own size", "remove it, or set format = \"raw\"");
+        }
+        if let Some((found, _)) = &pixel_format {
+            found.refuse("picture files state their layout", "remove it, or set format = \"raw\"");
+        }
+        return Some(FileFormat::Image);
+    }
+    for name in names.iter().filter(|name| !section.has(name)) {
+        section.missing(name, "raw files do not state it, so it must be set here");
+    }
+    Some(FileFormat::Raw {
+        width: width?.value as u32,
+        height: height?.value as u32,
+        pixel_format: pixel_format?.1,
+    })
+}
+
+type FoundFormat<'a> = (Found<'a, &'a str>, PixelFormat);
+
+fn pixel_format<'a>(section: &Section<'a>) -> Option<FoundFormat<'a>> {
+    let found = section.text("pixel_format", "required for raw")?;
+    let format = match found.value {
+        "Mono8" => PixelFormat::Mono8,
+        "RGB8" => PixelFormat::Rgb8,
+        "BGR8" => PixelFormat::Bgr8,
+        _ => {
+            found.refuse("not a known layout", "use \"Mono8\", \"RGB8\" or \"BGR8\"");
+            return None;
+        }
+    };
+    Some((found, format))
+}
