@@ -13,10 +13,12 @@ pub mod replay;
 pub mod scripted;
 mod supervisor;
 mod trigger;
+mod unwrap;
 
 pub use error::{CameraError, CameraErrorKind};
 pub use supervisor::{Backoff, Continuity, GAP_PARTS_MAX, Supervisor};
 pub use trigger::{Damage, Trigger, part_id_of};
+pub use unwrap::{Counter, Unwrap};
 
 use crate::frame::{Frame, Nanos, Pool};
 

@@ -20,13 +20,19 @@ pub struct Trigger {
 }
 
 impl Trigger {
+    /// A trigger that nobody but the camera's own counter knows of: its part is named after it
+    /// (`T` and the number), and its recipe is the current one.
+    pub fn counted(seq: u64, id: TriggerId, arrived: Nanos) -> Trigger {
+        Trigger { seq, id, part: part_of_trigger(id), recipe: None, arrived }
+    }
+
     /// The trigger that `seq`, missing before `self`, must have been. Its part is named after
     /// the trigger (`T` and the number), because nobody saw it.
     pub fn lost(&self, seq: u64) -> Trigger {
         let back = self.seq.saturating_sub(seq);
         // The low 32 bits count with the PLC's wrapping 32-bit number.
         let id = TriggerId(self.id.0.wrapping_sub(back as u32));
-        Trigger { seq, id, part: part_of_trigger(id, self.part), ..*self }
+        Trigger { seq, id, part: part_of_trigger(id), ..*self }
     }
 }
 
@@ -41,16 +47,18 @@ pub enum Damage {
     Lost,
 }
 
-fn part_of_trigger(id: TriggerId, otherwise: PartId) -> PartId {
-    // 'T' and ten digits; on the stack, because this runs on the data path.
+fn part_of_trigger(id: TriggerId) -> PartId {
+    // 'T' and ten digits at most; on the stack, because this runs on the data path.
     let mut text = [0u8; PartId::BYTES_MAX];
     let mut rest = &mut text[..];
     let room = rest.len();
-    if write!(rest, "T{}", id.0).is_err() {
-        return otherwise;
-    }
+    let written = write!(rest, "T{}", id.0);
     let used = room - rest.len();
-    std::str::from_utf8(&text[..used]).ok().and_then(|t| PartId::new(t).ok()).unwrap_or(otherwise)
+    let name = std::str::from_utf8(&text[..used]);
+    match (written, name.map(PartId::new)) {
+        (Ok(()), Ok(Ok(part))) => part,
+        _ => unreachable!("eleven ASCII characters are a part id"),
+    }
 }
 
 /// A part id made from a name: the last [`PartId::BYTES_MAX`] characters (the end of a file name
@@ -94,6 +102,13 @@ mod tests {
         let lost = trigger(12, 3).lost(8);
         assert_eq!((lost.seq, lost.id, lost.recipe), (8, TriggerId(u32::MAX), Some(RecipeId(1))));
         assert_eq!(lost.part.as_str(), "T4294967295");
+    }
+
+    #[test]
+    fn a_trigger_that_only_the_camera_counted_is_named_after_its_number() {
+        let counted = Trigger::counted(9, TriggerId(u32::MAX), Nanos(3));
+        assert_eq!((counted.seq, counted.part.as_str()), (9, "T4294967295"));
+        assert_eq!((counted.recipe, counted.arrived), (None, Nanos(3)));
     }
 
     #[test]

@@ -16,5 +16,5 @@ pub use ids::{CameraId, IdError, Nanos, PartId, RecipeId, StationId, TriggerId};
 pub use leased::{Facts, Frame, FrameMeta};
 pub use map::AnomalyMap;
 pub use pixel::{Mosaic, PixelFormat};
-pub use pool::{Lease, Pool};
+pub use pool::{Home, Lease, Memory, Origin, Pool, Slab};
 pub use view::{ImageView, ViewError};
