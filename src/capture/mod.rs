@@ -9,6 +9,7 @@
 //! no rate of its own) or reports the trigger as [`Damage::NoBuffer`]; it never allocates.
 
 mod error;
+pub mod gige;
 pub mod replay;
 pub mod scripted;
 mod supervisor;
@@ -59,6 +60,10 @@ pub struct CameraStats {
     pub incomplete: u64,
     /// Triggers that found no free buffer (also counted in `incomplete`).
     pub no_buffer: u64,
+    /// Packets that never came (cameras on a network).
+    pub packets_missing: u64,
+    /// Packets that came when they were asked for again (cameras on a network).
+    pub packets_resent: u64,
 }
 
 /// Makes a camera take a picture now; false when it cannot take another one yet. Used from another

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::capture::gige::{self, GigeOptions};
 use crate::capture::replay::{self as capture, ReplayOptions, Source};
 use crate::capture::{Camera as AnyCamera, CameraError};
 use crate::config::{Camera, CameraSource, FileFormat, Mode, Recipe, RecipeChoice, Replay};
@@ -22,6 +23,14 @@ pub(super) fn open(
         CameraSource::Replay(replay) => {
             let options = replay_options(camera, replay, recipes);
             Ok(Box::new(capture::Replay::open(options, clock)?))
+        }
+        CameraSource::Gige(settings) => {
+            let options = GigeOptions {
+                settings: settings.clone(),
+                software_trigger: camera.software_trigger,
+                camera: CameraId(0),
+            };
+            Ok(Box::new(gige::open(options, clock)?))
         }
     }
 }
@@ -67,7 +76,7 @@ mod tests {
     use crate::frame::{PixelFormat, RecipeId};
 
     fn replay_of(config: &ValidConfig) -> ReplayOptions {
-        let CameraSource::Replay(replay) = &config.camera.source;
+        let CameraSource::Replay(replay) = &config.camera.source else { panic!("{config:?}") };
         replay_options(&config.camera, replay, &config.recipes)
     }
 

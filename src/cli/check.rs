@@ -193,13 +193,26 @@ fn describe_calibration(calibration: &Calibration) -> Result<String> {
 
 /// Lists the folder and reads the first picture as the station would.
 fn camera(config: &ValidConfig) -> Outcome {
-    let CameraSource::Replay(replay) = &config.camera.source;
+    let CameraSource::Replay(replay) = &config.camera.source else {
+        return device(config);
+    };
     let mut options = cameras::replay_options(&config.camera, replay, &config.recipes);
     // The check waits for no trigger.
     options.rate_hz = 0.0;
     match first_picture(Replay::open(options, Arc::new(RealClock))) {
         Ok(outcome) => outcome,
         Err(error) => Outcome::Fail(format!("{error:#}")),
+    }
+}
+
+/// Opens the camera as the station would: its settings are applied and read back.
+fn device(config: &ValidConfig) -> Outcome {
+    match cameras::open(&config.camera, &config.recipes, Arc::new(RealClock)) {
+        Ok(camera) => Outcome::Ok(format!(
+            "opened, settings applied and read back; a frame has {} bytes",
+            camera.frame_bytes_max()
+        )),
+        Err(error) => Outcome::Fail(format!("{:#}", anyhow::Error::new(error))),
     }
 }
 

@@ -20,7 +20,10 @@ mod validate;
 
 use std::path::Path;
 
-pub use camera::{Camera, CameraSource, FileFormat, Mode, RecipeChoice, Replay};
+pub use camera::{
+    Camera, CameraSource, Feature, FeatureValue, FileFormat, Gige, GigeLink, LineTrigger, Mode,
+    RecipeChoice, Region, Replay,
+};
 pub use problem::{ConfigError, ConfigErrorKind, Problem};
 pub use types::{
     ByteOrder, CalibrationSource, EngineSource, Journal, Limits, Mqtt, MqttVersion, Password,

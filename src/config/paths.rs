@@ -29,8 +29,9 @@ pub(super) fn problems(config: &ValidConfig, lines: &Lines) -> Vec<Problem> {
     if let CalibrationSource::File(path) = &config.calibration {
         check("calibration", path, Wanted::File, "make it with `crrd calibrate`");
     }
-    let CameraSource::Replay(replay) = &config.camera.source;
-    check("camera.folder", &replay.folder, Wanted::Folder, "name the folder of pictures");
+    if let CameraSource::Replay(replay) = &config.camera.source {
+        check("camera.folder", &replay.folder, Wanted::Folder, "name the folder of pictures");
+    }
     if let Some(Password::File(path)) = &config.mqtt.password {
         check("mqtt.password_file", path, Wanted::File, "write the password into it");
     }

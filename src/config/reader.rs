@@ -9,7 +9,7 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue};
 
 use super::problem::Problem;
 
@@ -103,6 +103,21 @@ pub(super) struct Found<'a, T> {
     field: String,
     span: Range<usize>,
     report: &'a Report<'a>,
+}
+
+/// An entry of a table whose keys are the user's own.
+pub(super) struct Entry<'a> {
+    pub(super) key: &'a str,
+    pub(super) found: Found<'a, Scalar<'a>>,
+}
+
+/// A single value of any type.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Scalar<'a> {
+    Text(&'a str),
+    Boolean(bool),
+    Integer(i64),
+    Number(f64),
 }
 
 impl<'a, T> Found<'a, T> {
@@ -259,12 +274,7 @@ impl<'a> Section<'a> {
         default: f64,
     ) -> f64 {
         self.ask(name, &default.to_string());
-        let parse = |v: &DeValue<'_>| match v {
-            DeValue::Integer(_) => integer(v).map(|i| i as f64),
-            DeValue::Float(f) => f.as_str().parse().ok(),
-            _ => None,
-        };
-        let Some(found) = self.lookup(name, "a number", parse) else { return default };
+        let Some(found) = self.lookup(name, "a number", number) else { return default };
         // `contains` is false for NaN.
         if range.contains(&found.value) {
             return found.value;
@@ -272,6 +282,50 @@ impl<'a> Section<'a> {
         let remedy = format!("use {} to {}", range.start(), range.end());
         found.refuse("out of range", remedy);
         default
+    }
+
+    /// A finite number in a range, when there.
+    pub(super) fn number_optional(
+        &self,
+        name: &'static str,
+        range: RangeInclusive<f64>,
+        default: &str,
+    ) -> Option<f64> {
+        self.ask(name, default);
+        let found = self.lookup(name, "a number", number)?;
+        if range.contains(&found.value) {
+            return Some(found.value);
+        }
+        found.refuse("out of range", format!("use {} to {}", range.start(), range.end()));
+        None
+    }
+
+    /// The entries of the table `name`, whose keys are the user's own, in the order of the file.
+    pub(super) fn entries(&self, name: &'static str, default: &str) -> Vec<Entry<'a>> {
+        self.ask(name, default);
+        let Some(found) = self.lookup(name, "a table", |v| v.as_table()) else { return Vec::new() };
+        let entry = |(key, item): (&'a Spanned<DeString<'a>>, &'a Spanned<DeValue<'a>>)| {
+            let value = match item.get_ref() {
+                DeValue::String(text) => Some(Scalar::Text(text)),
+                DeValue::Boolean(word) => Some(Scalar::Boolean(*word)),
+                whole @ DeValue::Integer(_) => integer(whole).map(Scalar::Integer),
+                real => number(real).filter(|n| n.is_finite()).map(Scalar::Number),
+            };
+            let field = format!("{}.{}", self.join(name), key.get_ref());
+            let span = item.span();
+            let place = (key.span().start, Found { value, field, span, report: self.report });
+            (place, key.get_ref().as_ref())
+        };
+        let mut entries: Vec<_> = found.value.iter().map(entry).collect();
+        entries.sort_by_key(|((start, _), _)| *start);
+        let whole = |((_, found), key): ((usize, Found<'a, Option<Scalar<'a>>>), &'a str)| {
+            let Some(value) = found.value else {
+                found.refuse("not a single value", "write a number, a text or true or false");
+                return None;
+            };
+            Some(Entry { key, found: found.with(value) })
+        };
+        entries.into_iter().filter_map(whole).collect()
     }
 
     /// A path, made relative to the configuration file.
@@ -287,6 +341,16 @@ impl<'a> Section<'a> {
     /// Notes that a field is needed and missing.
     pub(super) fn missing(&self, name: &str, remedy: &str) {
         self.report.add(self.span.clone(), &self.join(name), None, "missing", remedy);
+    }
+
+    /// Notes those of the fields that are there though nothing would read them.
+    pub(super) fn unused(&self, names: &[&str], remedy: &str) {
+        for (key, _) in self.table.into_iter().flatten() {
+            if names.contains(&key.get_ref().as_ref()) {
+                let field = self.join(key.get_ref());
+                self.report.add(Some(key.span()), &field, None, "of no use here", remedy);
+            }
+        }
     }
 
     /// Notes every field that was not asked for. Its value is not shown: it may be a secret.
@@ -347,6 +411,14 @@ impl<'a> Section<'a> {
 
     fn join(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+    }
+}
+
+fn number(value: &DeValue<'_>) -> Option<f64> {
+    match value {
+        DeValue::Integer(_) => integer(value).map(|i| i as f64),
+        DeValue::Float(f) => f.as_str().parse().ok(),
+        _ => None,
     }
 }
 

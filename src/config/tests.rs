@@ -47,7 +47,7 @@ fn a_small_file_is_valid_and_has_the_documented_defaults() {
     assert_eq!(config.engine, EngineSource::Folder("/etc/crrd/engines/steel".into()));
     assert_eq!(config.calibration, CalibrationSource::File("/etc/crrd/steel.toml".into()));
     assert_eq!(config.recipes, [Recipe { id: RecipeId(7), class: "steel".into() }]);
-    let CameraSource::Replay(replay) = &config.camera.source;
+    let CameraSource::Replay(replay) = &config.camera.source else { panic!("not a replay") };
     assert_eq!(replay.folder, PathBuf::from("/etc/crrd/parts"));
     assert_eq!(config.camera.recipe, RecipeChoice::Fixed(RecipeId(7)));
     assert_eq!((replay.format, replay.mode), (FileFormat::Image, Mode::Once));
@@ -112,7 +112,7 @@ fn each_bad_value_gives_one_message_that_says_what_to_do() {
         ("folder = \"parts\"", "folder = \"p\"\nrecipe = 7\nrecipe_from = \"folder\"", "not both"),
         ("folder = \"parts\"", "folder = \"parts\"\nwidth = 3", "set format = \"raw\""),
         ("folder = \"parts\"", "folder = \"parts\"\nrate_hz = -1", "use 0 to 1000"),
-        ("folder = \"parts\"", "folder = \"parts\"\nkind = \"gige\"", "use \"replay\""),
+        ("folder = \"parts\"", "folder = \"parts\"\nkind = \"usb\"", "use \"replay\""),
         ("[camera]", "[mqtt]\nhost = \"broker:1883\"\n[camera]", "field of its own"),
         ("[camera]", "[mqtt]\nprefix = \"a//b\"\n[camera]", "joined by '/'"),
         ("[camera]", "[mqtt]\nprefix = \"a/#\"\n[camera]", "joined by '/'"),
@@ -177,7 +177,7 @@ fn raw_files_need_their_size_and_layout() {
     let whole = raw + "height = 480\npixel_format = \"BGR8\"";
     let config = parse(Path::new(FILE), &whole).unwrap();
     let pixel_format = PixelFormat::Bgr8;
-    let CameraSource::Replay(replay) = config.camera.source;
+    let CameraSource::Replay(replay) = config.camera.source else { panic!("not a replay") };
     assert_eq!(replay.format, FileFormat::Raw { width: 640, height: 480, pixel_format });
 }
 

@@ -40,6 +40,8 @@ pub struct Facts {
     pub gain: Option<f32>,
     /// Levels of the input lines, one bit each (`ChunkLineStatusAll`).
     pub line_status: Option<u32>,
+    /// The camera's own counter of triggers or pulses (`ChunkCounterValue`).
+    pub counter: Option<u64>,
     /// Times that a back-end copied the whole picture in this process after the driver or the
     /// network stack had handed it over.
     pub copies: u8,

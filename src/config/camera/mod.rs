@@ -1,9 +1,13 @@
 //! The `[camera]` table. Pure: what every camera has stands here, what one kind has in its file.
 
+mod gige;
 mod replay;
 mod types;
 
-pub use types::{Camera, CameraSource, FileFormat, Mode, RecipeChoice, Replay};
+pub use types::{
+    Camera, CameraSource, Feature, FeatureValue, FileFormat, Gige, GigeLink, LineTrigger, Mode,
+    RecipeChoice, Region, Replay,
+};
 
 use super::reader::Section;
 use super::types::{Recipe, TriggerMode};
@@ -12,6 +16,7 @@ use crate::frame::RecipeId;
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Replay,
+    Gige,
 }
 
 pub(super) fn camera(
@@ -19,10 +24,21 @@ pub(super) fn camera(
     recipes: &[Recipe],
     trigger: TriggerMode,
 ) -> Option<Camera> {
-    let kind = section.word("kind", &[("replay", Kind::Replay)], 0);
+    let kinds = [("replay", Kind::Replay), ("gige", Kind::Gige)];
+    let kind = section.word("kind", &kinds, 0);
     let recipe = recipe_choice(&section, recipes);
+    // Every kind is read, so that a slip in a table that is not in use is found, too.
+    let replay = replay::replay(&section, kind == Kind::Replay);
+    let gige = gige::gige(section.section("gige"), kind == Kind::Gige);
+    if kind != Kind::Replay {
+        section.unused(&["recipe_from"], "pictures of a camera come from no folder: set recipe");
+    }
+    if kind != Kind::Gige {
+        section.unused(&["gige"], "set kind = \"gige\", or remove the table");
+    }
     let source = match kind {
-        Kind::Replay => replay::replay(&section).map(CameraSource::Replay),
+        Kind::Replay => replay.map(CameraSource::Replay),
+        Kind::Gige => gige.map(CameraSource::Gige),
     };
     let paced = matches!(&source, Some(CameraSource::Replay(replay)) if replay.rate_hz > 0.0);
     let software_trigger = software_trigger(&section, paced, trigger);

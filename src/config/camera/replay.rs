@@ -16,11 +16,22 @@ enum FormatWord {
     Raw,
 }
 
-pub(super) fn replay(section: &Section<'_>) -> Option<Replay> {
-    let folder = section.text_required("folder", "name the folder with the pictures to replay");
+const FIELDS: [&str; 7] =
+    ["folder", "format", "width", "height", "pixel_format", "rate_hz", "mode"];
+
+pub(super) fn replay(section: &Section<'_>, wanted: bool) -> Option<Replay> {
+    if !wanted {
+        section.unused(&FIELDS, "remove it, or set kind = \"replay\"");
+    }
+    let remedy = "name the folder with the pictures to replay";
+    let folder = if wanted {
+        section.text_required("folder", remedy)
+    } else {
+        section.text("folder", "required")
+    };
     let folder = folder.and_then(|found| {
         if found.value.is_empty() {
-            found.refuse("empty", "name the folder with the pictures to replay");
+            found.refuse("empty", remedy);
         }
         (!found.value.is_empty()).then(|| section.anchor(found.value))
     });

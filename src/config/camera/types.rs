@@ -20,6 +20,8 @@ pub struct Camera {
 pub enum CameraSource {
     /// `replay`.
     Replay(Replay),
+    /// `gige`.
+    Gige(Gige),
 }
 
 /// The replay camera: files of a folder, in the order of their names.
@@ -68,4 +70,99 @@ pub enum Mode {
     Once,
     /// It begins again with the first.
     Loop,
+}
+
+/// A GigE Vision or USB3 Vision camera (`[camera.gige]`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gige {
+    /// Its id, IP or MAC address, serial number or user name. Required.
+    pub device: String,
+    /// Required: what a camera sends after power-up is its maker's choice.
+    pub pixel_format: PixelFormat,
+    /// Which part of the sensor is read out. Default: all of it.
+    pub region: Region,
+    /// Set of settings in the camera that is loaded before everything else. Default: none.
+    pub user_set: Option<String>,
+    /// The input line that triggers. Default: none, the camera runs free.
+    pub trigger: Option<LineTrigger>,
+    /// Ask the camera for its facts of each frame, where it can. Default true.
+    pub chunks: bool,
+    /// How the frames come over the network.
+    pub link: GigeLink,
+    /// Further features by their SFNC names, applied in the order of the file.
+    pub features: Vec<Feature>,
+}
+
+/// A part of the sensor in pixels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Region {
+    /// Default: the whole width.
+    pub width: Option<u32>,
+    /// Default: the whole height.
+    pub height: Option<u32>,
+    /// Left edge. Default 0.
+    pub offset_x: u32,
+    /// Upper edge. Default 0.
+    pub offset_y: u32,
+}
+
+/// A trigger on an input line of the camera.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LineTrigger {
+    /// `Line1` and so on, or another source that the camera has (`Encoder0`, `Action1`).
+    pub source: String,
+    /// Default `RisingEdge`.
+    pub activation: String,
+    /// From the edge to the exposure in microseconds. Default 0.
+    pub delay_us: f64,
+    /// Shorter pulses on the line are ignored. Default: as the camera has it.
+    pub debounce_us: Option<f64>,
+}
+
+/// How the frames of a GigE Vision camera come over the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GigeLink {
+    /// Size of a packet in bytes. Default: the largest that reaches this machine, found by trying.
+    pub packet_bytes: Option<u32>,
+    /// Ask again for packets that are missing. Default true.
+    pub resend: bool,
+    /// Receive buffer that the kernel is asked for. Default 32 MiB.
+    pub socket_buffer_bytes: u32,
+    /// Take packets from the kernel's ring, when the process has the right to. Default true.
+    pub packet_socket: bool,
+}
+
+/// A feature of a camera and the value it gets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Feature {
+    /// SFNC name, or any that the camera has.
+    pub name: String,
+    /// Selector and entry for which the value holds: `LineSource[LineSelector=Line2]`.
+    pub selector: Option<(String, String)>,
+    /// The value.
+    pub value: FeatureValue,
+}
+
+/// A value of a feature.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FeatureValue {
+    /// A whole number.
+    Integer(i64),
+    /// A number.
+    Float(f64),
+    /// On or off; `true` runs a command.
+    Boolean(bool),
+    /// A text, or the name of an entry.
+    Text(String),
+}
+
+impl std::fmt::Display for FeatureValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            FeatureValue::Integer(whole) => write!(f, "{whole}"),
+            FeatureValue::Float(number) => write!(f, "{number}"),
+            FeatureValue::Boolean(word) => write!(f, "{word}"),
+            FeatureValue::Text(text) => write!(f, "\"{text}\""),
+        }
+    }
 }

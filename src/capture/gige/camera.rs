@@ -1,0 +1,443 @@
+//! The camera as the station sees it: opened, set up, streaming into the station's own buffers.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+
+use super::apply::apply;
+use super::device::{Counters, Delivery, Device, Stream, Transport};
+use super::frames::{Ids, Taken, WAITS_AT_START, meta, outcome, taken};
+use super::plan::{Step, steps};
+use crate::capture::{
+    Camera, CameraError, CameraErrorKind, CameraStats, Damage, Event, GAP_PARTS_MAX, SoftTrigger,
+    Trigger,
+};
+use crate::config::{FeatureValue, Gige as Settings};
+use crate::frame::{CameraId, Frame, FrameMeta, Nanos, Pool, TriggerId};
+use crate::sys::clock::Clock;
+
+/// While buffers are out in the station, one that came home is given to the camera within this
+/// time: far below the time between two parts.
+const REFILL_NS: u64 = 1_000_000;
+/// A frame older than this is not believed to be: the wall clock was set meanwhile.
+const AGE_NS_MAX: u64 = 10_000_000_000;
+
+/// Settings of a GigE Vision or USB3 Vision camera.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GigeOptions {
+    /// The table `[camera.gige]`.
+    pub settings: Settings,
+    /// Pictures come only when [`Camera::soft_trigger`] asks for them.
+    pub software_trigger: bool,
+    /// Number of this camera.
+    pub camera: CameraId,
+}
+
+/// The device while it is not being opened or set up; the software trigger waits for nothing.
+type Shared = Arc<Mutex<Option<Box<dyn Device>>>>;
+
+/// A GigE Vision or USB3 Vision camera.
+pub struct Gige {
+    options: GigeOptions,
+    clock: Arc<dyn Clock>,
+    transport: Box<dyn Transport>,
+    device: Shared,
+    steps: Vec<Step>,
+    /// Set up by `open` and not streaming since.
+    fresh: bool,
+    frame: Shape,
+    stream: Option<Streaming>,
+    /// The newest frame number and its trigger number, over all streams.
+    numbered: Numbers,
+    stats: CameraStats,
+    /// Of streams that are over.
+    past: Counters,
+}
+
+/// What the camera says of its frames when it is set up.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    bytes: usize,
+    /// Bytes from row to row, where the camera tells.
+    pitch: Option<usize>,
+    /// Whether it counts in 64 bits.
+    wide: bool,
+}
+
+struct Streaming {
+    stream: Box<dyn Stream>,
+    pool: Pool,
+    epoch: u32,
+    ids: Ids,
+    newest: Option<u64>,
+    underruns: u64,
+    /// Numbers that found no buffer, to be reported before the frame that showed it.
+    owed: Range<u64>,
+    held: Option<(Trigger, Result<Frame, Damage>)>,
+}
+
+impl Gige {
+    /// Opens the camera, takes control, applies all settings and reads them back.
+    pub(super) fn open_with(
+        options: GigeOptions,
+        clock: Arc<dyn Clock>,
+        mut transport: Box<dyn Transport>,
+    ) -> Result<Self, CameraError> {
+        let steps = steps(&options.settings, options.software_trigger);
+        let device = take(transport.as_mut(), &options.settings.device, WAITS_AT_START)?;
+        let frame = set_up(device.as_ref(), &steps)?;
+        tracing::info!(
+            camera = %device.identity(), frame_bytes = frame.bytes, "camera opened and set up"
+        );
+        Ok(Self {
+            options,
+            clock,
+            transport,
+            device: Arc::new(Mutex::new(Some(device))),
+            steps,
+            fresh: true,
+            frame,
+            stream: None,
+            numbered: Numbers::default(),
+            stats: CameraStats::default(),
+            past: Counters::default(),
+        })
+    }
+
+    fn take_device(&self) -> Option<Box<dyn Device>> {
+        self.device.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn put_device(&self, device: Box<dyn Device>) {
+        *self.device.lock().unwrap_or_else(PoisonError::into_inner) = Some(device);
+    }
+
+    /// A device that is ours and set up: the one that is open, or a new one.
+    fn ready_device(&mut self) -> Result<Box<dyn Device>, CameraError> {
+        let open = self.take_device().filter(|device| device.is_ours() && !device.is_lost());
+        if let Some(device) = open {
+            if !std::mem::take(&mut self.fresh) {
+                self.frame = set_up(device.as_ref(), &self.steps)?;
+            }
+            return Ok(device);
+        }
+        self.fresh = false;
+        let device = take(self.transport.as_mut(), &self.options.settings.device, 0)?;
+        // A camera that was without power has forgotten everything.
+        self.frame = set_up(device.as_ref(), &self.steps)?;
+        tracing::info!(camera = %device.identity(), "camera opened again and set up");
+        Ok(device)
+    }
+
+    /// Ends the stream, if there is one; its buffers go home.
+    fn end_stream(&mut self) {
+        if let Some(streaming) = self.stream.take() {
+            let now = streaming.stream.counters();
+            self.past.underruns += now.underruns;
+            self.past.missing += now.missing;
+            self.past.resent += now.resent;
+        }
+    }
+
+    /// What a buffer that came back says; `None` when it is no trigger.
+    fn take_in(&mut self, delivery: Delivery) -> Option<(Trigger, Result<Frame, Damage>)> {
+        let streaming = self.stream.as_mut()?;
+        let pitch = self.frame.pitch;
+        let result = outcome(&delivery, pitch)?;
+        let seq = delivery.raw_id.and_then(|raw| streaming.ids.number(raw))?;
+        let now = self.clock.now();
+        let arrived = Nanos(now.0.saturating_sub(delivery.age_ns.min(AGE_NS_MAX)));
+        let trigger = Trigger::counted(seq, self.numbered.id_of(seq), arrived);
+        let picture = result.map(|()| {
+            let number = (streaming.epoch, seq);
+            let format = self.options.settings.pixel_format;
+            let base = FrameMeta::packed(self.options.camera, number, now, format, (0, 0));
+            Frame { meta: meta(base, &delivery, pitch), lease: delivery.lease }
+        });
+        streaming.blame(seq);
+        Some((trigger, picture))
+    }
+
+    fn report(&mut self, trigger: Trigger, picture: Result<Frame, Damage>) -> Event {
+        match picture {
+            Ok(frame) => {
+                self.stats.delivered += 1;
+                Event::Frame { trigger, frame }
+            }
+            Err(why) => {
+                self.stats.incomplete += 1;
+                self.stats.no_buffer += u64::from(why == Damage::NoBuffer);
+                Event::Incomplete { trigger, why }
+            }
+        }
+    }
+
+    /// What is still to be reported before the next buffer.
+    fn owed(&mut self) -> Option<Event> {
+        let streaming = self.stream.as_mut()?;
+        let (trigger, _) = streaming.held.as_ref()?;
+        let (trigger, picture) = match streaming.owed.next() {
+            Some(seq) => (trigger.lost(seq), Err(Damage::NoBuffer)),
+            None => streaming.held.take()?,
+        };
+        Some(self.report(trigger, picture))
+    }
+}
+
+impl Streaming {
+    /// Gives every free buffer to the camera.
+    fn refill(&mut self) {
+        // Asked first: finding none here is no refusal that the pool should count.
+        while self.pool.free() > 0 {
+            let Some(lease) = self.pool.lease() else { return };
+            self.stream.push(lease);
+        }
+    }
+
+    /// Finds out whether numbers missing before `seq` are missing for want of a buffer.
+    fn blame(&mut self, seq: u64) {
+        let before = self.newest.replace(self.newest.map_or(seq, |newest| newest.max(seq)));
+        let Some(first) = before.map(|before| before.saturating_add(1)) else { return };
+        if seq <= first || seq - first > GAP_PARTS_MAX {
+            return;
+        }
+        // Packets without a buffer are counted, so it says whether, not how many frames.
+        let underruns = self.stream.counters().underruns;
+        if underruns > self.underruns {
+            self.underruns = underruns;
+            self.owed = first..seq;
+        }
+    }
+}
+
+/// Opens a camera and makes sure that it is ours.
+fn take(
+    transport: &mut dyn Transport,
+    name: &str,
+    waits: u32,
+) -> Result<Box<dyn Device>, CameraError> {
+    let mut attempt = 0;
+    loop {
+        let device = transport.open(name).map_err(|error| {
+            let remedy = "check its power, its cable and its name; `crrd camera list` shows the \
+                          cameras that answer";
+            failed(CameraErrorKind::Open, &format!("camera {name:?}: {error}; {remedy}"))
+        })?;
+        match taken(device.is_ours(), attempt, waits) {
+            Taken::Use => return Ok(device),
+            Taken::Again(ms) => {
+                tracing::warn!(
+                    camera = %device.identity(),
+                    "controlled by another process, or still by one that died; waiting {ms} ms"
+                );
+                drop(device);
+                transport.pause(ms);
+                attempt += 1;
+            }
+            Taken::GiveUp => {
+                let what = format!(
+                    "camera {}: owned by someone else: another process or machine controls it; \
+                     stop that (a viewer, a second station), then start again",
+                    device.identity()
+                );
+                return Err(failed(CameraErrorKind::Open, &what));
+            }
+        }
+    }
+}
+
+/// Applies all settings and learns what a frame looks like.
+fn set_up(device: &dyn Device, steps: &[Step]) -> Result<Shape, CameraError> {
+    apply(device, steps)?;
+    let whole = |name: &str| match device.kind(name).map(|_| device.read(name)) {
+        Some(Ok(FeatureValue::Integer(value))) => usize::try_from(value).ok(),
+        _ => None,
+    };
+    let Some(bytes) = whole("PayloadSize").filter(|bytes| *bytes > 0) else {
+        let what = format!("camera {}: it does not tell its PayloadSize", device.identity());
+        return Err(failed(CameraErrorKind::Settings, &what));
+    };
+    let extended =
+        device.kind("GevGVSPExtendedIDMode").map(|_| device.read("GevGVSPExtendedIDMode"));
+    let wide = device.identity().address.is_empty()
+        || extended == Some(Ok(FeatureValue::Text("On".into())));
+    Ok(Shape { bytes, pitch: whole("LinePitch"), wide })
+}
+
+fn failed(kind: CameraErrorKind, what: &str) -> CameraError {
+    CameraError::new(kind, what)
+}
+
+impl Camera for Gige {
+    fn frame_bytes_max(&self) -> usize {
+        self.frame.bytes
+    }
+
+    fn start(&mut self, pool: Pool, epoch: u32) -> Result<(), CameraError> {
+        self.end_stream();
+        let mut device = self.ready_device()?;
+        let camera = device.identity().to_string();
+        if self.frame.bytes > pool.bytes_each() {
+            let what = format!(
+                "camera {camera}: a frame has {} bytes now, the buffers {}: its settings changed; \
+                 start the station again",
+                self.frame.bytes,
+                pool.bytes_each()
+            );
+            return Err(failed(CameraErrorKind::Settings, &what));
+        }
+        let broken = |error: super::device::DeviceError| {
+            failed(CameraErrorKind::Stream, &format!("camera {camera}: no stream: {error}"))
+        };
+        let stream = device.stream(&self.options.settings.link).map_err(broken)?;
+        let mut streaming = Streaming {
+            stream,
+            pool,
+            epoch,
+            ids: Ids::new(self.frame.wide),
+            newest: None,
+            underruns: 0,
+            owed: 0..0,
+            held: None,
+        };
+        streaming.refill();
+        device.start().map_err(broken)?;
+        self.numbered.restart();
+        self.stream = Some(streaming);
+        self.put_device(device);
+        Ok(())
+    }
+
+    fn next(&mut self, deadline: Nanos) -> Result<Event, CameraError> {
+        loop {
+            if let Some(event) = self.owed() {
+                return Ok(event);
+            }
+            let Some(streaming) = self.stream.as_mut() else {
+                let what = "the camera is not started: start it before asking for frames";
+                return Err(failed(CameraErrorKind::Stream, what));
+            };
+            streaming.refill();
+            let left = deadline.since(self.clock.now()).0;
+            let all = streaming.stream.pushed() == streaming.pool.slots();
+            let wait = if all { left } else { left.min(REFILL_NS) };
+            match streaming.stream.pop(wait) {
+                Some(delivery) => {
+                    let taken = self.take_in(delivery);
+                    if let Some(streaming) = self.stream.as_mut() {
+                        streaming.held = taken;
+                    }
+                }
+                None if streaming.stream.is_lost() => {
+                    let reason = format!("camera {:?}: control lost", self.options.settings.device);
+                    return Ok(Event::Gone { reason });
+                }
+                None if left == 0 => return Ok(Event::Idle),
+                None => {}
+            }
+        }
+    }
+
+    fn stats(&self) -> CameraStats {
+        let now = self.stream.as_ref().map(|s| s.stream.counters()).unwrap_or_default();
+        CameraStats {
+            packets_missing: self.past.missing + now.missing,
+            packets_resent: self.past.resent + now.resent,
+            ..self.stats
+        }
+    }
+
+    fn soft_trigger(&self) -> Option<SoftTrigger> {
+        let device = Arc::clone(&self.device);
+        let fire = move || {
+            let device = match device.try_lock() {
+                Ok(device) => device,
+                Err(TryLockError::Poisoned(device)) => device.into_inner(),
+                Err(TryLockError::WouldBlock) => return false,
+            };
+            let Some(device) = device.as_ref().filter(|device| !device.is_lost()) else {
+                return false;
+            };
+            let fired = device.run("TriggerSoftware");
+            if let Err(error) = &fired {
+                tracing::warn!(camera = %device.identity(), %error, "software trigger refused");
+            }
+            fired.is_ok()
+        };
+        self.options.software_trigger.then(|| Box::new(fire) as SoftTrigger)
+    }
+
+    fn stop(&mut self) -> Result<(), CameraError> {
+        let streamed = self.stream.is_some();
+        let device = self.take_device().filter(|device| !device.is_lost());
+        let stopped = device.as_ref().filter(|_| streamed).map_or(Ok(()), |device| device.stop());
+        self.end_stream();
+        let Some(device) = device else { return Ok(()) };
+        let who = device.identity().to_string();
+        match stopped {
+            Ok(()) => {
+                self.put_device(device);
+                Ok(())
+            }
+            // One that does not answer is opened anew.
+            Err(error) => Err(failed(
+                CameraErrorKind::Stream,
+                &format!("camera {who}: does not stop: {error}"),
+            )),
+        }
+    }
+}
+
+impl Drop for Gige {
+    fn drop(&mut self) {
+        // The camera must not go on sending, and its memory must be taken back before it is freed.
+        if let Err(error) = self.stop() {
+            tracing::warn!(error = &error as &dyn std::error::Error, "camera not stopped");
+        }
+    }
+}
+
+/// Trigger numbers: counted on over all streams, and in step with the frame numbers of each.
+#[derive(Clone, Copy, Debug, Default)]
+struct Numbers {
+    /// The newest trigger number.
+    newest: u64,
+    /// The frame number it belongs to, in this stream.
+    seq: Option<u64>,
+}
+
+impl Numbers {
+    fn restart(&mut self) {
+        self.seq = None;
+    }
+
+    fn id_of(&mut self, seq: u64) -> TriggerId {
+        let number = match self.seq {
+            // Late: it keeps the number that it was passed over with.
+            Some(newest) if seq <= newest => self.newest.saturating_sub(newest - seq),
+            Some(newest) if seq - newest <= GAP_PARTS_MAX + 1 => self.newest + (seq - newest),
+            // The first, or after a jump that is no loss.
+            _ => self.newest + 1,
+        };
+        if self.seq.is_none_or(|newest| seq > newest) {
+            self.newest = number;
+            self.seq = Some(seq);
+        }
+        // The PLC's number is 32 bits wide and wraps.
+        TriggerId(number as u32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trigger_numbers_count_on_over_streams_gaps_and_jumps_and_never_twice() {
+        let mut numbers = Numbers::default();
+        let mut ids = |seqs: &[u64]| seqs.iter().map(|s| numbers.id_of(*s).0).collect::<Vec<_>>();
+        assert_eq!(ids(&[100, 101, 104, 103]), [1, 2, 5, 4]);
+        assert_eq!(ids(&[1 << 33, (1 << 33) + 1]), [6, 7]);
+        numbers.restart();
+        assert_eq!([1, 2].map(|seq| numbers.id_of(seq).0), [8, 9]);
+    }
+}

@@ -1,0 +1,179 @@
+//! Against an independent implementation of GigE Vision: packets that are lost, sent again or not,
+//! and control that is taken away. Skipped where `viva-genicam` is not installed.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+
+use crrd::capture::gige::{self, Gige, GigeOptions};
+use crrd::capture::{Camera as _, Damage, Event};
+use crrd::config::FeatureValue;
+use crrd::frame::{CameraId, PixelFormat, Pool};
+use crrd::sys::clock::RealClock;
+
+use crate::net::alone;
+use crate::{BUFFERS, feature, next, open, settings, sooner_or_later};
+
+/// Python with the package, made by `.ci/run`.
+const PYTHON: &str = "target/viva-venv/bin/python";
+/// Enough for a few packets of the smallest kind a frame.
+const OPTIONS: &str = r#""width": 64, "height": 64, "fps": 25, "pixel_format": "Mono8""#;
+
+/// A camera in a process of its own.
+struct Viva {
+    child: Child,
+    tell: ChildStdin,
+    said: BufReader<ChildStdout>,
+}
+
+impl Viva {
+    /// `None`, with a printed line, where the package is not installed.
+    fn start(more: &str) -> Option<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let python = root.join(PYTHON);
+        if !python.exists() {
+            println!("skipped: {PYTHON} with viva-genicam is not there");
+            return None;
+        }
+        let mut child = Command::new(python)
+            .arg(root.join("tests/gige/viva.py"))
+            .arg(format!("{{{OPTIONS}{more}}}"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let tell = child.stdin.take().unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap());
+        let mut viva = Self { child, tell, said };
+        assert_eq!(viva.line(), "ready");
+        Some(viva)
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.said.read_line(&mut line).unwrap();
+        line.trim().to_owned()
+    }
+
+    fn ask(&mut self, word: &str) -> String {
+        writeln!(self.tell, "{word}").unwrap();
+        self.line()
+    }
+}
+
+impl Drop for Viva {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn wanted(resend: bool) -> crrd::config::Gige {
+    let mut wanted = settings(PixelFormat::Mono8);
+    wanted.region = crrd::config::Region::default();
+    wanted.features = vec![feature("ExposureTime", FeatureValue::Float(2500.0))];
+    wanted.link.resend = resend;
+    wanted.link.packet_bytes = Some(1400);
+    wanted
+}
+
+/// What came of the frames `1..=count`: whole or damaged, by number; lost ones are absent.
+fn come(camera: &mut Gige, count: u64) -> (Vec<u64>, Vec<u64>) {
+    let (mut whole, mut damaged) = (vec![], vec![]);
+    loop {
+        let seq = match sooner_or_later(camera, 10) {
+            Event::Frame { trigger, frame } => {
+                assert_eq!(frame.meta.bytes, 64 * 64);
+                whole.push(trigger.seq);
+                trigger.seq
+            }
+            Event::Incomplete { trigger, why } => {
+                assert_eq!(why, Damage::Unreadable);
+                damaged.push(trigger.seq);
+                trigger.seq
+            }
+            other => panic!("{other:?}"),
+        };
+        if seq >= count {
+            return (whole, damaged);
+        }
+    }
+}
+
+#[test]
+fn packets_that_are_lost_are_asked_for_again_and_nothing_is_lost() {
+    alone(&[], || {
+        let Some(_viva) = Viva::start(r#", "drop_packets": [[5, 1], [7, 2], [7, 3], [12, 1]]"#)
+        else {
+            return;
+        };
+        let mut camera = open(wanted(true));
+        camera.start(Pool::new(BUFFERS, camera.frame_bytes_max()), 1).unwrap();
+        let (whole, damaged) = come(&mut camera, 20);
+        assert_eq!(whole, (1..=20).collect::<Vec<_>>());
+        assert_eq!(damaged, [0; 0]);
+        let stats = camera.stats();
+        assert_eq!((stats.packets_resent, stats.packets_missing), (4, 0), "{stats:?}");
+        camera.stop().unwrap();
+    });
+}
+
+#[test]
+fn without_resend_exactly_the_frames_with_lost_packets_are_damaged() {
+    alone(&[], || {
+        let Some(_viva) = Viva::start(r#", "drop_packets": [[5, 1], [7, 2], [12, 1]]"#) else {
+            return;
+        };
+        let mut camera = open(wanted(false));
+        camera.start(Pool::new(BUFFERS, camera.frame_bytes_max()), 1).unwrap();
+        let (whole, damaged) = come(&mut camera, 20);
+        assert_eq!(damaged, [5, 7, 12]);
+        let others: Vec<_> = (1..=20).filter(|n| !damaged.contains(n)).collect();
+        assert_eq!(whole, others);
+        assert_eq!(camera.stats().packets_resent, 0);
+        camera.stop().unwrap();
+    });
+}
+
+#[test]
+fn control_that_the_camera_takes_away_is_a_loss_and_is_taken_again() {
+    alone(&[], || {
+        let Some(mut viva) = Viva::start("") else { return };
+        let mut camera = open(wanted(true));
+        let pool = Pool::new(BUFFERS, camera.frame_bytes_max());
+        camera.start(pool.clone(), 1).unwrap();
+        come(&mut camera, 3);
+        assert_eq!(viva.ask("revoke"), "revoked");
+        let gone = (0..40).any(|_| matches!(next(&mut camera, 200), Event::Gone { .. }));
+        assert!(gone, "within 8 s");
+        camera.stop().unwrap();
+        camera.start(pool, 2).unwrap();
+        match sooner_or_later(&mut camera, 10) {
+            Event::Frame { frame, .. } => assert_eq!(frame.meta.epoch, 2),
+            other => panic!("{other:?}"),
+        }
+        camera.stop().unwrap();
+    });
+}
+
+#[test]
+fn a_camera_of_the_present_convention_is_triggered_and_tells_facts_of_its_frames() {
+    alone(&[], || {
+        let Some(mut viva) = Viva::start("") else { return };
+        let options =
+            GigeOptions { settings: wanted(true), software_trigger: true, camera: CameraId(0) };
+        let mut camera = gige::open(options, Arc::new(RealClock)).unwrap();
+        let fire = camera.soft_trigger().unwrap();
+        camera.start(Pool::new(BUFFERS, camera.frame_bytes_max()), 1).unwrap();
+        assert!(fire());
+        match sooner_or_later(&mut camera, 10) {
+            Event::Frame { frame, .. } => {
+                assert_eq!(frame.meta.facts.exposure_us, Some(2500.0), "{:?}", frame.meta);
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(viva.ask("triggers"), "1");
+        camera.stop().unwrap();
+    });
+}
