@@ -44,6 +44,7 @@ pub use error::{PipelineError, PipelineErrorKind};
 pub use limits::Recipe;
 pub use line::{Line, Summary};
 pub use observer::{Observer, Snapshot};
+pub use outbox::{Rows, range_page};
 pub use scada::Scada;
 pub use start::{Broker, Parts, Triggers};
 pub use tally::Latencies;

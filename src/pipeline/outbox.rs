@@ -9,6 +9,63 @@ const DISORDER_MAX: u32 = 1_024;
 /// Rows looked at for a verdict, where events lie between them.
 const PROBE_ROWS: usize = 16;
 
+/// Committed rows in order, as the journal's reader has them; public so that the simulation looks
+/// for ranges with the station's own code.
+pub trait Rows {
+    /// Why they cannot be read.
+    type Error;
+
+    /// Number of the newest row.
+    fn newest(&self) -> RowId;
+
+    /// At most `limit` rows after `after`.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn after(&mut self, after: RowId, limit: usize) -> Result<Vec<journal::Row>, Self::Error>;
+}
+
+impl Rows for Reader {
+    type Error = JournalError;
+
+    fn newest(&self) -> RowId {
+        Reader::newest(self)
+    }
+
+    fn after(&mut self, after: RowId, limit: usize) -> Result<Vec<journal::Row>, JournalError> {
+        Reader::after(self, after, limit)
+    }
+}
+
+/// The verdicts of `range` among the next `limit` rows after `after`, or from the beginning of the
+/// range on. Masks are not part of the record: they are not sent again.
+///
+/// # Errors
+/// When the rows cannot be read.
+pub fn range_page<R: Rows>(
+    rows: &mut R,
+    range: &ReplayRange,
+    after: Option<RowId>,
+    limit: usize,
+) -> Result<RangePage, R::Error> {
+    let first = range.first.saturating_sub(DISORDER_MAX);
+    let after = match after {
+        Some(after) => after,
+        None => before(rows, (range.epoch, first))?,
+    };
+    let page = rows.after(after, limit)?;
+    let last = (range.epoch, range.last.saturating_add(DISORDER_MAX));
+    let beyond = |r: &journal::Row| answer(r).is_some_and(|key| key > last);
+    let more = page.len() == limit && !page.iter().any(beyond);
+    let next = page.last().filter(|_| more).map(|row| row.id);
+    let wanted = |r: &journal::Row| {
+        let numbers = range.first..=range.last;
+        answer(r).is_some_and(|(epoch, seq)| epoch == range.epoch && numbers.contains(&seq))
+    };
+    let bare = |r: journal::Row| publish::Row { mask: None, ..row(r) };
+    Ok(RangePage { rows: page.into_iter().filter(wanted).map(bare).collect(), next })
+}
+
 /// A journal reader behind the publisher's trait.
 pub(super) struct JournalOutbox(pub(super) Reader);
 
@@ -36,23 +93,7 @@ impl Outbox for JournalOutbox {
         after: Option<publish::RowId>,
         limit: usize,
     ) -> Result<RangePage, OutboxError> {
-        let first = range.first.saturating_sub(DISORDER_MAX);
-        let after = match after {
-            Some(after) => after,
-            None => before(&mut self.0, (range.epoch, first))?,
-        };
-        let rows = self.0.after(after, limit)?;
-        let last = (range.epoch, range.last.saturating_add(DISORDER_MAX));
-        let beyond = |r: &journal::Row| answer(r).is_some_and(|key| key > last);
-        let more = rows.len() == limit && !rows.iter().any(beyond);
-        let next = rows.last().filter(|_| more).map(|row| row.id);
-        let wanted = |r: &journal::Row| {
-            let numbers = range.first..=range.last;
-            answer(r).is_some_and(|(epoch, seq)| epoch == range.epoch && numbers.contains(&seq))
-        };
-        // Masks are not part of the record: they are not sent again.
-        let bare = |r: journal::Row| publish::Row { mask: None, ..row(r) };
-        Ok(RangePage { rows: rows.into_iter().filter(wanted).map(bare).collect(), next })
+        Ok(range_page(&mut self.0, range, after, limit)?)
     }
 
     fn commit_cursor(&mut self, cursor: publish::RowId) -> Result<(), OutboxError> {
@@ -73,12 +114,12 @@ fn answer(row: &journal::Row) -> Option<(u32, u32)> {
 /// A row before all those with a verdict of `key` or more, but for the disorder among them. The
 /// journal has no index by result number, because writing one would cost every verdict; numbers
 /// grow with the rows, so some twenty looks find the place.
-fn before(reader: &mut Reader, key: (u32, u32)) -> Result<RowId, JournalError> {
-    let (mut low, mut high) = (0, reader.newest());
+fn before<R: Rows>(rows: &mut R, key: (u32, u32)) -> Result<RowId, R::Error> {
+    let (mut low, mut high) = (0, rows.newest());
     while low < high {
         let middle = low + (high - low) / 2;
-        let rows = reader.after(middle, PROBE_ROWS)?;
-        match rows.iter().find_map(|row| answer(row).map(|found| (row.id, found))) {
+        let probe = rows.after(middle, PROBE_ROWS)?;
+        match probe.iter().find_map(|row| answer(row).map(|found| (row.id, found))) {
             Some((id, found)) if found < key => low = id,
             // Nothing proves that the place is behind this one.
             _ => high = middle,

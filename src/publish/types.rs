@@ -291,7 +291,8 @@ pub struct Health {
     pub undeliverable: u64,
     /// Live notifications dropped because a queue was full; their rows go out as late ones.
     pub notifications_dropped: u64,
-    /// Answers to commands that were dropped: no connection, or no room.
+    /// Answers to commands that were dropped: no connection, it broke before they were
+    /// acknowledged, or no room.
     pub replies_dropped: u64,
     /// Everything up to this row was delivered.
     pub cursor: RowId,

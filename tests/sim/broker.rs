@@ -104,7 +104,10 @@ impl<S: Store> World<S> {
         self.conns[id].will = will;
         let mut session_present = false;
         match who {
-            Who::Station => self.broker.station = Some(id),
+            Who::Station => {
+                self.broker.station = Some(id);
+                self.oracle.station_connects();
+            }
             Who::Plc => {
                 let old = self.broker.plc.take().filter(|_| !clean);
                 session_present = old.is_some();
@@ -201,7 +204,18 @@ impl<S: Store> World<S> {
                 self.oracle.arrived(from, topic, payload);
                 self.give_plc(topic, payload, topic != Topic::Event);
             }
-            Topic::State | Topic::Reply => self.give_plc(topic, payload, true),
+            Topic::Again => {
+                self.oracle.again(from, payload);
+                self.give_plc(Topic::Hist, payload, true);
+            }
+            Topic::State => {
+                self.oracle.state_arrived(payload);
+                self.give_plc(topic, payload, true);
+            }
+            Topic::Reply => {
+                self.oracle.answer_arrived(payload);
+                self.give_plc(topic, payload, true);
+            }
             Topic::Heartbeat => self.give_plc(topic, payload, false),
             Topic::Last | Topic::Mask => {}
         }

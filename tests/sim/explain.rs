@@ -49,6 +49,10 @@ fn smallest(mut plan: Plan) -> Plan {
         less.faults.remove(at);
         if fails(&less) { plan = less } else { at += 1 }
     }
+    let less = Plan { replays: vec![], ..plan.clone() };
+    if fails(&less) {
+        plan = less;
+    }
     for parts in 1..plan.parts {
         let less = Plan { parts, ..plan.clone() };
         if fails(&less) {

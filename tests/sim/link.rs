@@ -5,11 +5,11 @@ use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use crrd::frame::Nanos;
-use crrd::message::{decode_command, encode_heartbeat, encode_offline, encode_reply};
+use crrd::message::{encode_heartbeat, encode_offline};
 use crrd::publish::session::{self, Publish};
-use crrd::station;
 
 use super::net::{ConnId, Down, Topic, Up, Who};
+use super::replay::unmarked;
 use super::store::Store;
 use super::world::{Ev, World};
 
@@ -24,6 +24,8 @@ pub(crate) enum LinkEvent {
     Connected,
     Sent(u16),
     Acked(u16),
+    /// A command.
+    Message(Vec<u8>),
     Lost(&'static str),
 }
 
@@ -127,7 +129,8 @@ impl<S: Store> World<S> {
                 link.unacked.insert(id);
                 publisher.link_events.push_back(LinkEvent::Sent(id));
             }
-            packets.push(Up::Publish { id, topic: topic_of(topic), payload: Rc::new(payload) });
+            let (topic, payload) = unmarked(topic_of(topic), payload);
+            packets.push(Up::Publish { id, topic, payload: Rc::new(payload) });
         }
         for packet in packets {
             self.send_up(conn, packet);
@@ -160,35 +163,13 @@ impl<S: Store> World<S> {
                 }
             }
             Down::Message { id, payload, .. } => {
+                publisher.link_events.push_back(LinkEvent::Message(payload.to_vec()));
                 if id != 0 {
                     self.send_up(conn, Up::Ack(id));
                 }
-                self.command(conn, &payload);
             }
         }
         self.wake_publisher();
-    }
-
-    /// A command reaches the station; its answer goes out on the same connection.
-    fn command(&mut self, conn: ConnId, payload: &[u8]) {
-        let event = match decode_command(payload) {
-            Ok(request) => station::Event::Command(request),
-            Err(refusal) => station::Event::Refused(refusal),
-        };
-        let out = self.step(event);
-        for action in out {
-            match action {
-                station::Action::Reply(reply) | station::Action::Replay { reply, .. } => {
-                    let payload = Rc::new(encode_reply(&reply).into_bytes());
-                    self.send_up(conn, Up::Publish { id: 0, topic: Topic::Reply, payload });
-                }
-                station::Action::Fire => {
-                    let us = self.rng.between((100, 3_000));
-                    self.at(Nanos(self.now.0 + us * 1_000), Ev::Fire);
-                }
-                _ => {}
-            }
-        }
     }
 
     pub(crate) fn link_lost(&mut self, conn: ConnId, why: &'static str) {

@@ -2,8 +2,8 @@
 //! thread and one virtual time, with faults by seed.
 //!
 //! What is real: `station::Station`, `publish::session::Session`, `judge::Judge`,
-//! `capture::Supervisor`, all payloads, commands and their readers, the rules of a late decision;
-//! in `disk`, the journal on files as well. What is modelled: threads (as events with random
+//! `capture::Supervisor`, all payloads, commands and their readers, the rules of a late decision,
+//! the search for a range to be sent again; in `disk`, the journal on files as well. What is modelled: threads (as events with random
 //! delays), the MQTT client library, the network, the broker, the PLC with the rules of
 //! `docs/plc.md`, the camera, the time that things take, and in most seeds the journal.
 //!
@@ -11,7 +11,10 @@
 //! exactly one decision; each committed decision reached the broker's subscribers, twice only
 //! with the same (epoch, seq) and content, in order on each lane; nothing was told before it was
 //! committed; no part passed that is not proved good, or whose answer came too late; new parts
-//! are taken and pass.
+//! are taken and pass. Each command that the station took was answered once, after the state that
+//! it changed, and an answer that the broker did not get was counted as lost; what a PLC asks for
+//! again until it is answered is answered. A replay sends the verdicts of its range that are in the
+//! journal, all of them and nothing else, and no delivery counts by it.
 //!
 //! ```text
 //! cargo test --test sim                                   100 000 seeds
@@ -22,6 +25,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod broker;
+mod command;
 mod disk;
 mod explain;
 mod faults;
@@ -34,6 +38,7 @@ mod plan;
 mod plc;
 mod process;
 mod publisher;
+mod replay;
 mod rng;
 mod store;
 mod world;
@@ -116,6 +121,8 @@ fn no_seed_loses_a_verdict_or_passes_a_bad_part() {
     assert!(per_seed(stats.committed) > 5.0 && per_seed(stats.passed) > 2.0, "{stats:?}");
     assert!(stats.starts > seeds + seeds / 5, "{stats:?}");
     assert!(stats.duplicates > seeds / 20 && stats.late > seeds / 5, "{stats:?}");
+    assert!(per_seed(stats.answers) > 5.0 && per_seed(stats.again) > 1.0, "{stats:?}");
+    assert!(seeds < 1_000 || stats.answers_lost > seeds / 20, "{stats:?}");
     assert!(seeds < 1_000 || (stats.dropped > 0 && stats.excused > 0), "{stats:?}");
 }
 

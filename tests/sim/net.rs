@@ -21,6 +21,8 @@ pub(crate) enum Topic {
     State,
     Heartbeat,
     Hist,
+    /// `hist`, too: what was asked for again. Only the simulation can tell them apart.
+    Again,
     Mask,
     Event,
     Command,

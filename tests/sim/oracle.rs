@@ -1,12 +1,13 @@
 //! The independent observer: knows what was promised, sees what arrives, and says what is wrong.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crrd::frame::Nanos;
 use crrd::journal::{Entry, Row, RowKind};
 use crrd::judge::Outcome;
 use crrd::message::{FLAG_LATE, WireVerdict, decode_verdict};
 use crrd::pipeline::Decision;
+use crrd::publish::ReplayRange;
 use crrd::station::{Action, Event};
 
 use super::net::{ConnId, Topic};
@@ -29,6 +30,25 @@ enum Name {
     Event(String),
 }
 
+/// An answer to a command.
+#[derive(Clone, Debug)]
+struct Answer {
+    boot: u32,
+    payload: Vec<u8>,
+    /// States that were told before it.
+    states: usize,
+}
+
+/// A range that is sent again.
+#[derive(Clone, Debug)]
+struct Replay {
+    range: ReplayRange,
+    /// Answers of it that were in the journal when it began.
+    due: Vec<u32>,
+    seen: BTreeSet<u32>,
+    last: Option<(ConnId, usize)>,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     due: Vec<Due>,
@@ -39,6 +59,17 @@ pub(crate) struct Oracle {
     hist_last: Option<(ConnId, usize)>,
     /// Parts answered by name, where the camera reads the name: each has one picture.
     named: Option<BTreeSet<(u32, String)>>,
+    /// Which start of the station this is.
+    boot: u32,
+    /// States that the station told, in order; how many of them the broker has from this
+    /// connection.
+    states: Vec<Vec<u8>>,
+    states_seen: usize,
+    /// Answers that the broker does not have, oldest first.
+    answers: VecDeque<Answer>,
+    /// Answers of this start that a younger one has overtaken: lost.
+    answers_skipped: u64,
+    replay: Option<Replay>,
     /// First thing that was wrong.
     pub(crate) wrong: Option<String>,
     pub(crate) stats: Stats,
@@ -57,6 +88,10 @@ pub(crate) struct Stats {
     pub(crate) passed: u64,
     pub(crate) rejected: u64,
     pub(crate) events: u64,
+    pub(crate) answers: u64,
+    pub(crate) answers_lost: u64,
+    pub(crate) replays: u64,
+    pub(crate) again: u64,
 }
 
 impl Stats {
@@ -71,6 +106,10 @@ impl Stats {
         self.passed += other.passed;
         self.rejected += other.rejected;
         self.events += other.events;
+        self.answers += other.answers;
+        self.answers_lost += other.answers_lost;
+        self.replays += other.replays;
+        self.again += other.again;
     }
 }
 
@@ -121,9 +160,114 @@ impl Oracle {
     }
 
     /// A new process begins; what the old one had not committed died with it.
-    pub(crate) fn started(&mut self) {
+    pub(crate) fn started(&mut self, boot: u32) {
         self.open.clear();
         self.stats.starts += 1;
+        self.stats.answers_lost += self.answers_missing();
+        (self.boot, self.answers_skipped, self.replay) = (boot, 0, None);
+    }
+
+    // --- answers ---
+
+    /// The station says something else on its state topic.
+    pub(crate) fn state_told(&mut self, payload: &[u8]) {
+        self.states.push(payload.to_vec());
+    }
+
+    pub(crate) fn station_connects(&mut self) {
+        self.states_seen = 0;
+    }
+
+    pub(crate) fn state_arrived(&mut self, payload: &[u8]) {
+        // A last will is none of these.
+        if let Some(at) = self.states.iter().rposition(|state| state == payload) {
+            self.states_seen = at + 1;
+        }
+    }
+
+    /// The station answered a command.
+    pub(crate) fn answered(&mut self, boot: u32, payload: &[u8]) {
+        self.stats.answers += 1;
+        let (payload, states) = (payload.to_vec(), self.states.len());
+        self.answers.push_back(Answer { boot, payload, states });
+    }
+
+    /// The broker has an answer; within a connection none overtakes another.
+    pub(crate) fn answer_arrived(&mut self, payload: &[u8]) {
+        let text = || String::from_utf8_lossy(payload).into_owned();
+        let Some(at) = self.answers.iter().position(|answer| answer.payload == payload) else {
+            return self.fail(|| format!("this answer was not given, or came before: {}", text()));
+        };
+        let boot = self.boot;
+        let ours = self.answers.iter().take(at).filter(|answer| answer.boot == boot).count();
+        self.answers_skipped += ours as u64;
+        let states = self.answers.drain(..=at).next_back().map_or(0, |answer| match answer.boot {
+            boot if boot == self.boot => answer.states,
+            _ => 0,
+        });
+        if self.states_seen < states {
+            self.fail(|| format!("an answer came before the state it changed: {}", text()));
+        }
+    }
+
+    /// Answers of this start that the broker does not have.
+    fn answers_missing(&self) -> u64 {
+        let waiting = self.answers.iter().filter(|answer| answer.boot == self.boot).count();
+        self.answers_skipped + waiting as u64
+    }
+
+    /// No answer is on its way, and the station says that it lost so many.
+    pub(crate) fn answers_are_counted(&mut self, lost: u64) {
+        let missing = self.answers_missing();
+        if missing > lost {
+            self.fail(|| format!("{missing} answers are missing, {lost} counted: without a word"));
+        }
+    }
+
+    // --- what is sent again ---
+
+    /// `there`: numbers of the range's answers in the journal.
+    pub(crate) fn replay_begins(&mut self, range: ReplayRange, there: Vec<u32>) {
+        self.replay = Some(Replay { range, due: there, seen: BTreeSet::new(), last: None });
+    }
+
+    /// The broker has a verdict that was sent again. It counts for no delivery.
+    pub(crate) fn again(&mut self, conn: ConnId, payload: &[u8]) {
+        let Some((name, at)) = self.known(payload) else { return };
+        self.stats.again += 1;
+        let wanted = match (&mut self.replay, &name) {
+            (Some(replay), Name::Verdict(e, q))
+                if replay.range.epoch == *e
+                    && (replay.range.first..=replay.range.last).contains(q) =>
+            {
+                let ordered = replay.last.is_none_or(|(c, last)| c != conn || at > last);
+                replay.last = Some((conn, at));
+                replay.seen.insert(*q);
+                Some(ordered)
+            }
+            _ => None,
+        };
+        match wanted {
+            Some(true) => {}
+            Some(false) => self.fail(|| format!("{name:?} out of order among what is sent again")),
+            None => self.fail(|| format!("{name:?} was sent again, which nobody asked for")),
+        }
+    }
+
+    /// The station says that all of it was sent; `there` as above.
+    pub(crate) fn replay_is_over(&mut self, range: &ReplayRange, rows: u64, there: &[u32]) {
+        self.stats.replays += 1;
+        let Some(replay) = self.replay.take().filter(|replay| replay.range == *range) else {
+            return self.fail(|| format!("{range:?} is over and never began"));
+        };
+        let kept: Vec<u32> = replay.due.iter().filter(|q| there.contains(q)).copied().collect();
+        if let Some(q) = kept.iter().find(|q| !replay.seen.contains(q)) {
+            return self.fail(|| format!("q {q} of {range:?} was not sent again"));
+        }
+        if !(kept.len() as u64..=replay.seen.len() as u64).contains(&rows) {
+            let seen = replay.seen.len();
+            self.fail(|| format!("{rows} counted of {range:?}, {seen} came"));
+        }
     }
 
     /// Rows were committed.
@@ -218,21 +362,7 @@ impl Oracle {
 
     /// The broker took a row's message from the station; whoever subscribes gets it.
     pub(crate) fn arrived(&mut self, conn: ConnId, topic: Topic, payload: &[u8]) {
-        let name = match topic {
-            Topic::Event => Name::Event(String::from_utf8_lossy(payload).into_owned()),
-            Topic::Verdict | Topic::Hist => match decode_verdict(payload) {
-                Ok(WireVerdict { e, q, f, .. }) if f & FLAG_LATE != 0 => Name::Late(e, q),
-                Ok(WireVerdict { e, q, .. }) => Name::Verdict(e, q),
-                Err(error) => return self.fail(|| format!("unreadable verdict: {error}")),
-            },
-            _ => return,
-        };
-        let Some(&at) = self.names.get(&name) else {
-            return self.fail(|| format!("{name:?} on {topic:?} is not in the journal"));
-        };
-        if self.due[at].payload != payload {
-            return self.fail(|| format!("{name:?} came with another content"));
-        }
+        let Some((name, at)) = self.known(payload) else { return };
         self.stats.duplicates += u64::from(self.due[at].seen);
         self.due[at].seen = true;
         if topic == Topic::Event {
@@ -256,6 +386,24 @@ impl Oracle {
             (Topic::Verdict, kind) => self.fail(|| format!("{kind:?} on the live lane")),
             _ => {}
         }
+    }
+
+    /// The row whose payload this is, byte for byte; anything else is wrong.
+    fn known(&mut self, payload: &[u8]) -> Option<(Name, usize)> {
+        let name = match decode_verdict(payload) {
+            Ok(WireVerdict { e, q, f, .. }) if f & FLAG_LATE != 0 => Name::Late(e, q),
+            Ok(WireVerdict { e, q, .. }) => Name::Verdict(e, q),
+            Err(_) => Name::Event(String::from_utf8_lossy(payload).into_owned()),
+        };
+        let found = self.names.get(&name).copied();
+        match found {
+            None => self.fail(|| format!("{name:?} is not in the journal")),
+            Some(at) if self.due[at].payload != payload => {
+                self.fail(|| format!("{name:?} came with another content"));
+            }
+            Some(at) => return Some((name, at)),
+        }
+        None
     }
 
     /// A gap event names the verdicts that were dropped: these are told, not lost.
@@ -285,6 +433,7 @@ impl Oracle {
     /// When everything has come to rest: nothing is missing.
     pub(crate) fn at_rest(&mut self) {
         self.answered_all();
+        self.stats.answers_lost += self.answers_missing();
         let lost = self.due.iter().find(|due| !due.seen && !due.excused);
         if let Some(due) = lost {
             let text = String::from_utf8_lossy(&due.payload).into_owned();

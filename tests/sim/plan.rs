@@ -166,10 +166,22 @@ pub(crate) enum Defect {
     ArmWaitTooLong,
     /// Nothing is delivered any more after the first reconnect.
     NeverReconnects,
+    /// An answer to a command is lost between station and session.
+    AnswerForgotten,
+    /// The newest answer is given again after a reconnect.
+    AnswerRepeated,
+    /// An answer overtakes the state that its command changed.
+    AnswerBeforeState,
+    /// The first row of each page of a replay is skipped.
+    ReplaySkips,
+    /// A replay goes one verdict too far.
+    ReplayForeign,
+    /// A replay counts as the delivery of everything.
+    ReplayMovesCursor,
 }
 
 impl Defect {
-    pub(crate) const ALL: [Defect; 16] = [
+    pub(crate) const ALL: [Defect; 22] = [
         Defect::BrokerDrops,
         Defect::JournalForgets,
         Defect::AnnouncedBeforeCommit,
@@ -186,6 +198,12 @@ impl Defect {
         Defect::PlcBlind,
         Defect::ArmWaitTooLong,
         Defect::NeverReconnects,
+        Defect::AnswerForgotten,
+        Defect::AnswerRepeated,
+        Defect::AnswerBeforeState,
+        Defect::ReplaySkips,
+        Defect::ReplayForeign,
+        Defect::ReplayMovesCursor,
     ];
 
     /// What the oracle says of it.
@@ -194,7 +212,8 @@ impl Defect {
             Defect::BrokerDrops
             | Defect::JournalForgets
             | Defect::BacklogSkips
-            | Defect::CursorRunsAhead => "lost:",
+            | Defect::CursorRunsAhead
+            | Defect::ReplayMovesCursor => "lost:",
             Defect::AnnouncedBeforeCommit => "is not in the journal",
             Defect::EpochStays => "came twice",
             Defect::LateResultPasses => "every accepted part is answered or waits",
@@ -204,6 +223,11 @@ impl Defect {
             Defect::FramesTwice => "was answered twice",
             Defect::DamagedMapJudged | Defect::PlcBlind | Defect::ArmWaitTooLong => "WRONG PASS",
             Defect::PlcPatient => "LATE PASS",
+            Defect::AnswerForgotten => "without a word",
+            Defect::AnswerRepeated => "was not given",
+            Defect::AnswerBeforeState => "before the state",
+            Defect::ReplaySkips => "was not sent again",
+            Defect::ReplayForeign => "nobody asked for",
         }
     }
 }
@@ -232,6 +256,10 @@ pub(crate) struct Plan {
     /// Bound of the journal in bytes of payload; small ones drop what was not delivered.
     pub(crate) journal_bytes: usize,
     pub(crate) plc_clean: bool,
+    /// When the PLC asks for verdicts again (in ms).
+    pub(crate) replays: Vec<u64>,
+    /// Rows on a page of a replay.
+    pub(crate) range_rows: usize,
     /// What happens, and when (in ms).
     pub(crate) faults: Vec<(u64, Fault)>,
     /// Everything is repaired at this time.
@@ -310,6 +338,8 @@ impl Plan {
             // Dropping and losing the tail at once is left to the tests of the real journal.
             journal_bytes: if !power && rng.chance(15) { 1_500 } else { usize::MAX },
             plc_clean: rng.chance(50),
+            replays: (0..rng.pick(&[0, 0, 1, 2, 6])).map(|_| rng.below(length_ms)).collect(),
+            range_rows: rng.pick(&[4, 16, 256]),
             faults,
             heal_ms: length_ms + 200,
             defect,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crrd::frame::Nanos;
-use crrd::message::decode_verdict;
+use crrd::message::{ReplyCode, decode_verdict};
 use serde::Deserialize;
 
 use super::line::{identity, part_of};
@@ -18,6 +18,10 @@ use super::world::{Ev, World};
 const HEARTBEAT_MS_MAX: u64 = 2_000;
 /// Wait before connecting again.
 const RETRY_MS: u64 = 150;
+/// Wait for an answer before a command is repeated.
+const ANSWER_MS: u64 = 300;
+/// Codes of answers that say "later".
+const LATER: [u8; 2] = [ReplyCode::Busy as u8, ReplyCode::TooFast as u8];
 
 /// A part the PLC waits for.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +46,8 @@ pub(crate) struct Plc {
     off: bool,
     waiting: BTreeMap<u32, Waiting>,
     seen: BTreeSet<(u32, u32)>,
+    /// Commands that are repeated until they are answered, by number.
+    questions: BTreeMap<u32, String>,
     heartbeat_at: Option<Nanos>,
     /// Epoch and readiness by the state topic; `None` = offline or unknown.
     state: Option<(u32, bool)>,
@@ -58,10 +64,16 @@ struct State {
 struct Reply {
     id: u32,
     ok: u8,
+    k: u8,
     e: u32,
 }
 
 impl Plc {
+    /// Waits for the answer to a command that it repeats.
+    pub(crate) fn asks(&self) -> bool {
+        !self.questions.is_empty()
+    }
+
     fn heartbeat_is_fresh(&self, now: Nanos) -> bool {
         let max = Nanos(0).plus_ms(HEARTBEAT_MS_MAX);
         self.heartbeat_at.is_some_and(|at| now.since(at) <= max)
@@ -121,7 +133,7 @@ impl<S: Store> World<S> {
                 // state to a PLC that has forgotten it.
                 self.send_up(conn, Up::Subscribe);
                 if self.plan.regime != Regime::Continuous {
-                    self.plc_sends("\"cmd\":\"mode\",\"m\":\"single\"");
+                    self.plc_insists("\"cmd\":\"mode\",\"m\":\"single\"".to_owned());
                 }
             }
             Down::Subscribed | Down::Ack(_) => {}
@@ -167,11 +179,40 @@ impl<S: Store> World<S> {
     fn plc_sends(&mut self, body: &str) -> u32 {
         self.plc.next_command += 1;
         let id = self.plc.next_command;
+        self.plc_says(id, body);
+        id
+    }
+
+    fn plc_says(&mut self, id: u32, body: &str) {
         if let Some(conn) = self.plc.conn {
             let payload = Rc::new(format!("{{\"v\":1,\"id\":{id},{body}}}").into_bytes());
             self.send_up(conn, Up::Publish { id: 1, topic: Topic::Command, payload });
         }
-        id
+    }
+
+    /// Sends a command, and again with the same number until it is answered.
+    fn plc_insists(&mut self, body: String) {
+        let id = self.plc_sends(&body);
+        self.plc.questions.insert(id, body);
+        self.after_ms(ANSWER_MS, Ev::PlcAsks(id));
+    }
+
+    pub(crate) fn plc_asks(&mut self, id: u32) {
+        if let Some(body) = self.plc.questions.get(&id).cloned() {
+            self.plc_says(id, &body);
+            self.after_ms(ANSWER_MS, Ev::PlcAsks(id));
+        }
+    }
+
+    /// A consumer has found a hole, or lost what it had.
+    pub(crate) fn plc_wants_again(&mut self) {
+        let epoch = self.rng.pick(&self.epochs);
+        let first = self.rng.between((1, 20));
+        let last = first + self.rng.below(40);
+        if !self.plc.off {
+            let (word, range) = ("replay", format!("\"q0\":{first},\"q1\":{last}"));
+            self.plc_insists(format!("\"cmd\":\"{word}\",\"e\":{epoch},{range}"));
+        }
     }
 
     /// A part reaches the sensor.
@@ -205,6 +246,9 @@ impl<S: Store> World<S> {
 
     fn plc_hears_reply(&mut self, payload: &[u8]) {
         let Ok(reply) = serde_json::from_slice::<Reply>(payload) else { return };
+        if !LATER.contains(&reply.k) {
+            self.plc.questions.remove(&reply.id);
+        }
         let patience = Nanos(0).plus_ms(self.plan.gate_ms.saturating_sub(self.plan.patience_ms));
         let blind = self.plan.is(Defect::PlcBlind);
         let mut pulse = None;

@@ -11,6 +11,7 @@ use crrd::message::{
     CLASS_NONE, FLAG_LATE, Mode, StateRecord, VerdictRecord, encode_event, encode_state,
 };
 use crrd::pipeline::Decision;
+use crrd::publish::ReplayRange;
 use crrd::station::{Action, Event, Need, Settings, Station, Step, Ticket};
 
 use super::inspect::Work;
@@ -72,6 +73,12 @@ pub(crate) struct Process {
     /// Failed commits since the end was ordered.
     pub(crate) last_tries: u32,
     pub(crate) publisher: Publisher,
+    /// Commands that wait for their turn.
+    pub(crate) inbound: VecDeque<Vec<u8>>,
+    /// Answers that found no room on their way to the publisher.
+    pub(crate) unanswered: u64,
+    /// The newest range that was taken, and when.
+    pub(crate) replay_taken: Option<(Nanos, ReplayRange)>,
     pub(crate) ending: Ending,
 }
 
@@ -91,6 +98,7 @@ impl Process {
             && self.work.is_empty()
             && self.decided.is_empty()
             && self.notices.is_empty()
+            && self.inbound.is_empty()
             && self.publisher.is_at_rest()
             && self.ending == Ending::No
     }
@@ -122,7 +130,7 @@ impl<S: Store> World<S> {
         let rows = self.store.after(0, usize::MAX);
         self.oracle.found(&rows, &self.caught, std::mem::take(&mut self.tail_may_go));
         self.caught.clear();
-        self.oracle.started();
+        self.oracle.started(self.boot + 1);
         if self.epochs.last().is_some_and(|last| *last >= found.epoch) {
             self.oracle.fail(|| format!("boot epoch {} came twice", found.epoch));
         }
@@ -160,9 +168,14 @@ impl<S: Store> World<S> {
             panics: 0,
             last_tries: 0,
             publisher: Publisher::new(&self.plan, found.cursor, self.now),
+            inbound: VecDeque::new(),
+            unanswered: 0,
+            replay_taken: None,
             ending: Ending::No,
         };
-        process.publisher.state = Some(process.state());
+        let state = process.state();
+        self.oracle.state_told(&state);
+        process.publisher.state = Some(state);
         self.process = Some(process);
         let boot = self.boot;
         self.say(|| format!("station starts, epoch {}", found.epoch));
@@ -186,7 +199,9 @@ impl<S: Store> World<S> {
         process.station.check_invariants();
         self.oracle.stepped(&event, &out);
         if out.contains(&Action::TellState) {
-            process.publisher.state = Some(process.state());
+            let state = process.state();
+            self.oracle.state_told(&state);
+            process.publisher.state = Some(state);
             self.wake_publisher();
         }
         out

@@ -6,7 +6,7 @@ use crrd::frame::Nanos;
 use crrd::journal::{self, Entry};
 use crrd::message::encode_offline;
 use crrd::publish::session::{Action, Event, Session};
-use crrd::publish::{Report, Row, RowId, RowKind};
+use crrd::publish::{ReplayRange, Report, Row, RowId, RowKind};
 
 use super::link::{Line, LinkEvent};
 use super::net::ConnId;
@@ -32,6 +32,12 @@ pub(crate) struct Publisher {
     pub(crate) rows: VecDeque<Row>,
     /// A new state that the session has not seen.
     pub(crate) state: Option<Vec<u8>>,
+    /// Answers to commands that the session has not seen.
+    pub(crate) replies: VecDeque<Vec<u8>>,
+    /// The newest of them; only a defect looks at it.
+    pub(crate) last_reply: Option<Vec<u8>>,
+    /// Ranges that wait for the one under way.
+    pub(crate) replays: VecDeque<ReplayRange>,
     pub(crate) woken: bool,
     pub(crate) reconnects: u32,
     pub(crate) skip_next: bool,
@@ -48,6 +54,9 @@ impl Publisher {
             link_events: VecDeque::new(),
             rows: VecDeque::new(),
             state: None,
+            replies: VecDeque::new(),
+            last_reply: None,
+            replays: VecDeque::new(),
             woken: false,
             reconnects: 0,
             skip_next: false,
@@ -63,7 +72,11 @@ impl Publisher {
     }
 
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.rows.is_empty() && self.state.is_none() && self.session.is_up()
+        let nothing_waits = self.rows.is_empty()
+            && self.state.is_none()
+            && self.replies.is_empty()
+            && self.replays.is_empty();
+        nothing_waits && self.session.is_up()
     }
 
     /// The journal's thread tells of committed rows; what finds no room is found by the session.
@@ -112,11 +125,13 @@ impl<S: Store> World<S> {
         if let Some(publisher) = self.publisher() {
             publisher.woken = false;
         }
-        let first = self.rng.below(3);
-        for source in 0..3 {
-            match (first + source) % 3 {
+        let first = self.rng.below(5);
+        for source in 0..5 {
+            match (first + source) % 5 {
                 0 => self.take_link_events(),
                 1 => self.take_rows(),
+                2 => self.take_replies(),
+                3 => self.take_replay(),
                 _ => self.take_state(),
             }
         }
@@ -139,9 +154,14 @@ impl<S: Store> World<S> {
                         self.store.acknowledge(newest);
                     }
                     self.handle(Event::Connected { newest });
+                    let last = self.publisher().and_then(|p| p.last_reply.clone());
+                    if let (true, Some(last)) = (self.plan.is(Defect::AnswerRepeated), last) {
+                        self.handle(Event::Reply(last));
+                    }
                 }
                 LinkEvent::Sent(id) => self.handle(Event::Sent(id)),
                 LinkEvent::Acked(id) => self.handle(Event::Acked(id)),
+                LinkEvent::Message(payload) => self.command_comes(payload),
                 LinkEvent::Lost(why) => {
                     self.lose_line(why);
                     self.handle_queued();
@@ -159,7 +179,7 @@ impl<S: Store> World<S> {
         self.wake_publisher();
     }
 
-    fn take_state(&mut self) {
+    pub(crate) fn take_state(&mut self) {
         if let Some(state) = self.publisher().and_then(|p| p.state.take()) {
             self.handle(Event::State(state));
         }
@@ -168,6 +188,7 @@ impl<S: Store> World<S> {
     pub(crate) fn publisher_tick(&mut self) {
         let (boot, newest) = (self.boot, self.store.newest());
         self.handle(Event::Tick { newest });
+        self.count_answers();
         self.take_reports();
         self.flush_goes_on();
         self.after_ms(TICK_MS, Ev::PublisherTick(boot));
@@ -191,7 +212,7 @@ impl<S: Store> World<S> {
         }
     }
 
-    fn handle(&mut self, event: Event) {
+    pub(crate) fn handle(&mut self, event: Event) {
         if let Some(publisher) = self.publisher() {
             publisher.events.push_back(event);
         }
@@ -224,11 +245,8 @@ impl<S: Store> World<S> {
             Action::Disconnect(why) => self.lose_line(why),
             Action::Publish(publish) => self.queue(publish),
             Action::ReadBacklog { after, limit } => self.read_backlog(after, limit),
+            Action::ReadRange { range, after, limit } => self.read_range(&range, after, limit),
             Action::CommitCursor(cursor) => self.store.acknowledge(cursor),
-            // A replay is asked for by nobody here.
-            Action::ReadRange { range, .. } => {
-                self.oracle.fail(|| format!("{range:?} was read, but nobody asked for it"));
-            }
             Action::Report(report) => self.report(report),
         }
     }
@@ -236,6 +254,9 @@ impl<S: Store> World<S> {
     fn report(&mut self, report: Report) {
         if let Report::Undeliverable { row, .. } = report {
             self.oracle.fail(|| format!("row {row} was called undeliverable"));
+        }
+        if let Report::Replayed { range, rows } = report {
+            self.replay_is_over(&range, rows);
         }
         self.reports.push(report);
     }
@@ -277,8 +298,11 @@ impl<S: Store> World<S> {
     /// Delivers what can be delivered, says offline, disconnects.
     pub(crate) fn flush(&mut self) {
         let until = self.now.plus_ms(FLUSH_MS);
+        self.take_replies();
         if let Some(publisher) = self.publisher() {
             publisher.flush_until = Some(until);
+            publisher.session.cancel_replay();
+            publisher.replays.clear();
         }
         self.wake_publisher();
     }

@@ -47,6 +47,7 @@ pub(crate) enum Ev {
     Publisher(u32),
     PublisherTick(u32),
     Dial(u32),
+    Command(u32),
     Write(u32, ConnId),
     Start,
     Up(ConnId),
@@ -59,6 +60,8 @@ pub(crate) enum Ev {
     LateCommand(Payload),
     PlcDials,
     PlcStarts,
+    PlcAsks(u32),
+    AskAgain,
     Strike(Fault),
     NetHeals(Who),
     Takeover(u32),
@@ -136,6 +139,8 @@ pub(crate) struct World<S> {
     pub(crate) plc: Plc,
     pub(crate) commands: Option<Fault>,
     healed: bool,
+    /// After the repair: replays that were over when the last one was asked for.
+    asked_after: Option<u64>,
     rest_from: Nanos,
     rest_by: Nanos,
     done: bool,
@@ -179,6 +184,7 @@ impl<S: Store> World<S> {
             plc: Plc::default(),
             commands: None,
             healed: false,
+            asked_after: None,
             rest_from: Nanos(u64::MAX),
             rest_by: Nanos(u64::MAX),
             done: false,
@@ -189,6 +195,9 @@ impl<S: Store> World<S> {
         let faults = world.plan.faults.clone();
         for (ms, fault) in faults {
             world.after_ms(ms, Ev::Strike(fault));
+        }
+        for ms in world.plan.replays.clone() {
+            world.after_ms(ms, Ev::AskAgain);
         }
         world.after_ms(50, Ev::Part);
         world.after_ms(world.plan.heal_ms, Ev::Heal);
@@ -255,6 +264,7 @@ impl<S: Store> World<S> {
             Ev::Publisher(boot) if self.is_boot(boot) => self.publish_round(),
             Ev::PublisherTick(boot) if self.is_boot(boot) => self.publisher_tick(),
             Ev::Dial(boot) if self.is_boot(boot) => self.dial_out(),
+            Ev::Command(boot) if self.is_boot(boot) => self.obey(),
             Ev::Write(boot, conn) if self.is_boot(boot) => self.write_out(conn),
             Ev::Start => {
                 self.starting = false;
@@ -278,6 +288,8 @@ impl<S: Store> World<S> {
             Ev::LateCommand(payload) if !self.healed => self.late_command(&payload),
             Ev::PlcDials => self.plc_dials(),
             Ev::PlcStarts => self.plc_starts(),
+            Ev::PlcAsks(id) => self.plc_asks(id),
+            Ev::AskAgain => self.plc_wants_again(),
             Ev::Strike(fault) if !self.healed => self.strike(fault),
             Ev::NetHeals(Who::Station) => self.station_silent = false,
             Ev::NetHeals(Who::Plc) => self.plc_silent = false,
@@ -337,9 +349,22 @@ impl<S: Store> World<S> {
         // A connection that is dead and does not know it yet is no rest.
         let honest = self.conns.iter().all(|conn| !(conn.dead && conn.open_at_client));
         let epoch = self.process.as_ref().map_or(0, |process| process.epoch);
-        if drained && honest && self.plc.sees(epoch, self.rest_from) {
-            self.say(|| "drained".to_owned());
-            return self.after_ms(1, Ev::Probe(0));
+        if drained && honest && self.plc.sees(epoch, self.rest_from) && !self.plc.asks() {
+            let over = self.oracle.stats.replays;
+            match self.asked_after {
+                None => {
+                    self.asked_after = Some(over);
+                    self.plc_wants_again();
+                }
+                // Asked, answered, drained, and never heard of again.
+                Some(before) if over == before => {
+                    self.oracle.fail(|| "a replay was taken and never came".to_owned());
+                }
+                Some(_) => {
+                    self.say(|| "drained".to_owned());
+                    return self.after_ms(1, Ev::Probe(0));
+                }
+            }
         }
         if self.now > self.rest_by {
             let ready = self.plc.sees_ready(self.now);
@@ -355,7 +380,8 @@ impl<S: Store> World<S> {
     fn is_drained(&self) -> bool {
         let newest = if self.process.is_some() { self.store.newest() } else { 0 };
         self.process.as_ref().is_some_and(|process| {
-            process.is_at_rest() && process.publisher.session.is_drained(newest)
+            let session = &process.publisher.session;
+            process.is_at_rest() && session.is_drained(newest) && session.can_replay()
         })
     }
 

@@ -34,8 +34,8 @@ pub enum Event {
     /// New payload of the state topic.
     State(Vec<u8>),
     /// The answer to a command. It goes out before anything else, or not at all: without a
-    /// connection, or when [`super::limits::REPLIES_MAX`] wait, it is dropped. Whoever asked asks
-    /// again.
+    /// connection, when it breaks, or when [`super::limits::REPLIES_MAX`] wait, it is dropped and
+    /// counted. Whoever asked asks again.
     Reply(Vec<u8>),
     /// New metrics; older ones that still wait are replaced.
     Health(Vec<u8>),
@@ -164,6 +164,7 @@ pub struct Counters {
     pub undeliverable: u64,
     /// Announced rows that found no room and go out late.
     pub crowded_out: u64,
-    /// Answers to commands that were dropped.
+    /// Answers to commands that were dropped: there was no connection, it broke before their
+    /// acknowledgement, or there was no room. All others were acknowledged.
     pub replies_dropped: u64,
 }

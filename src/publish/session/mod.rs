@@ -29,15 +29,17 @@
 //!
 //! # Beside the rows
 //! Answers to commands go out before everything but the state, and are not kept: what was not
-//! acknowledged when the connection breaks is gone, and the PLC repeats its command. The binary
-//! form of a live verdict belongs to its row like a mask. Metrics and the calibration are told in
-//! the bulk share. A range that a consumer asked for again ([`replay`]) comes last of all.
+//! acknowledged when the connection breaks is gone, counted ([`Counters::replies_dropped`]), and the
+//! PLC repeats its command. The binary form of a live verdict belongs to its row like a mask.
+//! Metrics and the calibration are told in the bulk share. A range that a consumer asked for again
+//! ([`replay`]) comes last of all.
 //!
 //! # Refused publishes
 //! An acknowledgement may carry a reason why the broker did not pass the message on. What is no
 //! record (a mask, `last`, the binary form, answers, metrics) is then done without having been
-//! delivered: a broker that does not allow its topic must not hold up the verdicts. Everything else stays undelivered: the
-//! connection is given up, and delivery is tried again after the usual growing wait.
+//! delivered: a broker that does not allow its topic must not hold up the verdicts. Everything else
+//! stays undelivered: the connection is given up, and delivery is tried again after the usual
+//! growing wait.
 
 mod backoff;
 mod events;
@@ -255,6 +257,7 @@ impl Session {
     /// Hands out no more rows; what is in flight may still be acknowledged.
     pub fn stop_rows(&mut self) {
         self.stopped = true;
+        self.counters.replies_dropped += self.replies.drain(..).len() as u64;
     }
 
     /// True when nothing waits for an acknowledgement and the state is out.
@@ -315,6 +318,9 @@ impl Session {
 
     /// Back to the cursor: what was queued or in flight is read from the outbox again.
     fn forget(&mut self) {
+        // An answer in flight may have arrived; what is not acknowledged counts as lost.
+        let unanswered = self.replies.len() + self.window.replies_len();
+        self.counters.replies_dropped += unanswered as u64;
         self.position.rewind();
         self.window = Window::default();
         self.live.clear();
@@ -373,7 +379,8 @@ impl Session {
         };
         out.push(Action::Report(Report::PublishRefused { topic: tag.topic.name(), reason }));
         match (tag.topic, tag.owner) {
-            (Topic::Last | Topic::Reply | Topic::Health | Topic::Calibration, _) => {}
+            (Topic::Reply, _) => self.counters.replies_dropped += 1,
+            (Topic::Last | Topic::Health | Topic::Calibration, _) => {}
             (Topic::Mask | Topic::Binary, owner) => {
                 self.counters.undeliverable += 1;
                 if let Owner::Row(row) = owner {
