@@ -6,6 +6,8 @@ mod world;
 use proptest::prelude::*;
 
 use super::*;
+use crate::publish::limits::PAGE_ROWS;
+use crate::publish::types::RowKind;
 use world::World;
 
 const LIMITS: Limits = Limits {
