@@ -207,9 +207,12 @@ impl RecordStage {
         let now = self.clock.now();
         self.note_time(now.since(begun).as_ms());
         for (at, (row, entry)) in rows.zip(entries).enumerate() {
+            let decision = batch.get(at);
             // A commit that took too long: unannounced, the row goes out late, for the record.
-            if batch.get(at).is_none_or(|decision| decision.is_live(now)) {
-                self.notifier.notify(super::outbox::live_row(row, entry));
+            if decision.is_none_or(|decision| decision.is_live(now)) {
+                let until = decision.and_then(|decision| decision.counts_until());
+                let lasts = until.map(|until| Duration::from_nanos(until.since(now).0));
+                self.notifier.notify(super::outbox::live_row(row, entry), lasts);
             }
         }
         for decision in batch.drain(..) {

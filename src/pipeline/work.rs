@@ -54,10 +54,15 @@ impl Decision {
         }
     }
 
-    /// Whether the answer, now in the journal, may still move the line: one that proves or
-    /// accuses must not come after its deadline, one without a verdict always may.
+    /// Until when the answer may move the line: one that proves or accuses must not come after
+    /// its deadline, one without a verdict (`None`) always may.
+    pub fn counts_until(&self) -> Option<Nanos> {
+        (self.record.verdict.outcome() != Outcome::Invalid).then_some(self.deadline)
+    }
+
+    /// Whether the answer, now in the journal, may still move the line.
     pub fn is_live(&self, now: Nanos) -> bool {
-        now <= self.deadline || self.record.verdict.outcome() == Outcome::Invalid
+        self.counts_until().is_none_or(|until| now <= until)
     }
 
     /// The part was answered without this result: it stays readable, as no verdict.

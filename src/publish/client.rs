@@ -9,9 +9,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::link::{Link, LinkEvent, Message};
-use super::publisher::{Flush, Flushed, Saying, Shared};
+use super::publisher::{Announced, Flush, Flushed, Saying, Shared};
 use super::session::{Action, Event, Session};
-use super::types::{Inbound, Outbox, RangePage, ReplayRange, Report, Row, RowId, Settings};
+use super::types::{Inbound, Outbox, RangePage, ReplayRange, Report, RowId, Settings};
 use crate::frame::Nanos;
 
 /// Time between ticks of the session, in milliseconds; finer than every wait it keeps.
@@ -27,7 +27,7 @@ const DEAF_AFTER_OVERRUN: Duration = Duration::from_secs(60);
 
 /// What reaches the thread from outside.
 pub(super) struct Inbox {
-    pub(super) rows: mpsc::Receiver<Row>,
+    pub(super) rows: mpsc::Receiver<Announced>,
     pub(super) flush: mpsc::Receiver<Flush>,
     pub(super) state: watch::Receiver<Vec<u8>>,
     pub(super) calibration: watch::Receiver<Vec<u8>>,
@@ -280,12 +280,23 @@ impl Shell {
         self.events.push_back(Event::Disconnected);
     }
 
-    fn row_burst(&mut self, first: Row, rows: &mut mpsc::Receiver<Row>) {
-        self.handle(Event::Live(first));
+    fn row_burst(&mut self, first: Announced, rows: &mut mpsc::Receiver<Announced>) {
+        self.announced(first);
         for _ in 1..BURST_MAX {
-            let Ok(row) = rows.try_recv() else { break };
-            self.handle(Event::Live(row));
+            let Ok(next) = rows.try_recv() else { break };
+            self.announced(next);
         }
+    }
+
+    fn announced(&mut self, Announced { row, until }: Announced) {
+        let until = until.map(|until| self.since_start(until));
+        self.handle(Event::Live { row, until });
+    }
+
+    /// A time as the session counts it.
+    fn since_start(&self, at: Instant) -> Nanos {
+        let since = at.saturating_duration_since(self.started).as_nanos();
+        Nanos(u64::try_from(since).unwrap_or(u64::MAX))
     }
 
     fn tick(&mut self) {
@@ -303,7 +314,7 @@ impl Shell {
 
     fn handle_queued(&mut self) {
         while let Some(event) = self.events.pop_front() {
-            let now = Nanos(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            let now = self.since_start(Instant::now());
             let mut actions = std::mem::take(&mut self.actions);
             self.session.handle(now, event, &mut actions);
             for action in actions.drain(..) {

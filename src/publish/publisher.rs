@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel as channel;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::client::{self, Inbox};
 use super::types::{Health, Inbound, Outbox, ReplayRange, Report, Row, Settings};
@@ -48,6 +49,12 @@ pub struct Flushed {
     pub health: Health,
 }
 
+/// A committed row, and when its time is over.
+pub(super) struct Announced {
+    pub(super) row: Row,
+    pub(super) until: Option<Instant>,
+}
+
 /// What is not a row and not the state.
 pub(super) enum Saying {
     Reply(Vec<u8>),
@@ -78,15 +85,17 @@ impl Shared {
 /// Announces committed rows; cheap to clone, never blocks.
 #[derive(Clone, Debug)]
 pub struct Notifier {
-    rows: mpsc::Sender<Row>,
+    rows: mpsc::Sender<Announced>,
     shared: Arc<Shared>,
 }
 
 impl Notifier {
     /// Announces a row right after its commit, in order of the numbers. When the queue is full
-    /// the announcement is dropped and counted; the row then goes out as a late one.
-    pub fn notify(&self, row: Row) {
-        if self.rows.try_send(row).is_err() {
+    /// the announcement is dropped and counted; the row then goes out as a late one. So it does
+    /// when it was not sent within `lasts`; `None` = its time is never over.
+    pub fn notify(&self, row: Row, lasts: Option<Duration>) {
+        let until = lasts.and_then(|lasts| Instant::now().checked_add(lasts));
+        if self.rows.try_send(Announced { row, until }).is_err() {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -207,8 +207,8 @@ pub struct Settings {
     pub subscriptions: Vec<String>,
     /// Retained `state` payload that the broker publishes when the connection breaks.
     pub will: Vec<u8>,
-    /// After so many seconds a live verdict is of no use and the broker forgets it, at least 1;
-    /// MQTT 5 only.
+    /// After so many seconds the broker forgets a live verdict that has no time of its own, at
+    /// least 1; MQTT 5 only.
     pub live_expiry_s: u32,
     /// First `state` payload; later ones by [`super::Publisher::set_state`].
     pub state: Vec<u8>,
@@ -289,7 +289,8 @@ pub struct Health {
     pub backlog_rows: u64,
     /// Rows skipped as undeliverable.
     pub undeliverable: u64,
-    /// Live notifications dropped because a queue was full; their rows go out as late ones.
+    /// Live notifications dropped because a queue was full, or their time was over before there
+    /// was room; their rows go out as late ones.
     pub notifications_dropped: u64,
     /// Answers to commands that were dropped: no connection, it broke before they were
     /// acknowledged, or no room.

@@ -127,7 +127,7 @@ impl Line {
         let keys = entries.iter().map(|entry| (entry.epoch, entry.seq)).collect();
         for (id, entry) in ids.zip(entries) {
             let Entry { payload, mask, .. } = entry;
-            self.notifier.notify(Row { id, kind: RowKind::Verdict, payload, mask });
+            self.notifier.notify(Row { id, kind: RowKind::Verdict, payload, mask }, None);
         }
         self.writer.settle().unwrap();
         keys

@@ -91,6 +91,9 @@ impl<S: Store> World<S> {
     }
 
     pub(crate) fn queue(&mut self, publish: Publish) {
+        if publish.topic == session::Topic::Verdict {
+            self.oracle.sent_live(&publish.payload, self.now);
+        }
         let us = self.rng.between((1, 100));
         let (boot, at) = (self.boot, Nanos(self.now.0 + us * 1_000));
         let room = usize::from(self.plan.limits.window) + SPARE_REQUESTS;
@@ -117,7 +120,7 @@ impl<S: Store> World<S> {
         link.writing = false;
         let mut packets = vec![];
         for publish in link.queue.drain(..) {
-            let Publish { topic, payload } = publish;
+            let Publish { topic, payload, .. } = publish;
             let mut id = 0;
             let payload = match topic {
                 session::Topic::Heartbeat(count) => encode_heartbeat(count).into_bytes(),

@@ -55,6 +55,8 @@ pub(crate) struct Oracle {
     names: BTreeMap<Name, usize>,
     /// Accepted parts of the running process without a committed answer.
     open: BTreeMap<u32, Nanos>,
+    /// When an answer of this start that was announced as live counts no more.
+    until: BTreeMap<u32, Nanos>,
     live_last: Option<usize>,
     hist_last: Option<(ConnId, usize)>,
     /// Parts answered by name, where the camera reads the name: each has one picture.
@@ -162,6 +164,7 @@ impl Oracle {
     /// A new process begins; what the old one had not committed died with it.
     pub(crate) fn started(&mut self, boot: u32) {
         self.open.clear();
+        self.until.clear();
         self.stats.starts += 1;
         self.stats.answers_lost += self.answers_missing();
         (self.boot, self.answers_skipped, self.replay) = (boot, 0, None);
@@ -297,8 +300,19 @@ impl Oracle {
     /// A row was told to the publisher as live.
     pub(crate) fn announced(&mut self, decision: Option<&Decision>, now: Nanos) {
         let Some(Decision { record, deadline, .. }) = decision else { return };
+        if record.verdict.outcome() != Outcome::Invalid {
+            self.until.insert(record.seq, *deadline);
+        }
         if record.verdict.outcome() == Outcome::Pass && now > *deadline {
             self.fail(|| format!("late PASS of q {} was announced as live", record.seq));
+        }
+    }
+
+    /// The session hands a verdict to the client as a live one.
+    pub(crate) fn sent_live(&mut self, payload: &[u8], now: Nanos) {
+        let Ok(WireVerdict { q, .. }) = decode_verdict(payload) else { return };
+        if self.until.get(&q).is_some_and(|until| now > *until) {
+            self.fail(|| format!("q {q} was sent as live after its time"));
         }
     }
 

@@ -150,6 +150,8 @@ pub(crate) enum Defect {
     NothingExpires,
     /// A pass whose commit took too long is announced as live.
     LatePassAnnounced,
+    /// A row that waited for the window beyond its time is sent as live.
+    NothingIsOverdue,
     /// A decision is forgotten when two wait.
     DecisionDropped,
     /// A picture that comes twice is a part twice.
@@ -181,7 +183,7 @@ pub(crate) enum Defect {
 }
 
 impl Defect {
-    pub(crate) const ALL: [Defect; 22] = [
+    pub(crate) const ALL: [Defect; 23] = [
         Defect::BrokerDrops,
         Defect::JournalForgets,
         Defect::AnnouncedBeforeCommit,
@@ -190,6 +192,7 @@ impl Defect {
         Defect::LateResultPasses,
         Defect::NothingExpires,
         Defect::LatePassAnnounced,
+        Defect::NothingIsOverdue,
         Defect::DecisionDropped,
         Defect::FramesTwice,
         Defect::DamagedMapJudged,
@@ -219,6 +222,7 @@ impl Defect {
             Defect::LateResultPasses => "every accepted part is answered or waits",
             Defect::NothingExpires => "late PASS",
             Defect::LatePassAnnounced => "was announced as live",
+            Defect::NothingIsOverdue => "as live after its time",
             Defect::DecisionDropped | Defect::NeverReconnects => "never came to rest",
             Defect::FramesTwice => "was answered twice",
             Defect::DamagedMapJudged | Defect::PlcBlind | Defect::ArmWaitTooLong => "WRONG PASS",

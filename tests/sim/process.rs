@@ -332,7 +332,9 @@ impl<S: Store> World<S> {
         let boot = process.boot;
         if self.plan.is(Defect::AnnouncedBeforeCommit) {
             let id = self.store.newest() + 1;
-            process.publisher.announce(id, &entries);
+            for (id, entry) in (id..).zip(&entries) {
+                process.publisher.announce(id, entry, None);
+            }
             self.wake_publisher();
         }
         if let Some(process) = &mut self.process {
@@ -381,7 +383,8 @@ impl<S: Store> World<S> {
                 let decision = process.batch.get(at);
                 let live = decision.is_none_or(|decision| decision.is_live(self.now));
                 if live || self.plan.is(Defect::LatePassAnnounced) {
-                    process.publisher.announce(ids.start + at as u64, std::slice::from_ref(entry));
+                    let until = decision.and_then(|decision| decision.counts_until());
+                    process.publisher.announce(ids.start + at as u64, entry, until);
                     self.oracle.announced(decision.map(Box::as_ref), self.now);
                 }
             }

@@ -29,7 +29,8 @@ pub(crate) struct Publisher {
     pub(crate) line: Line,
     pub(crate) events: VecDeque<Event>,
     pub(crate) link_events: VecDeque<LinkEvent>,
-    pub(crate) rows: VecDeque<Row>,
+    /// Announced rows, and when their time is over.
+    pub(crate) rows: VecDeque<(Row, Option<Nanos>)>,
     /// A new state that the session has not seen.
     pub(crate) state: Option<Vec<u8>>,
     /// Answers to commands that the session has not seen.
@@ -80,12 +81,10 @@ impl Publisher {
     }
 
     /// The journal's thread tells of committed rows; what finds no room is found by the session.
-    pub(crate) fn announce(&mut self, first: RowId, entries: &[Entry]) {
-        for (id, entry) in (first..).zip(entries) {
-            if self.rows.len() < ROWS_MAX {
-                let (payload, mask) = (entry.payload.clone(), entry.mask.clone());
-                self.rows.push_back(Row { id, kind: kind(entry.kind), payload, mask });
-            }
+    pub(crate) fn announce(&mut self, id: RowId, entry: &Entry, until: Option<Nanos>) {
+        if self.rows.len() < ROWS_MAX {
+            let (payload, mask) = (entry.payload.clone(), entry.mask.clone());
+            self.rows.push_back((Row { id, kind: kind(entry.kind), payload, mask }, until));
         }
     }
 }
@@ -173,8 +172,10 @@ impl<S: Store> World<S> {
 
     fn take_rows(&mut self) {
         for _ in 0..BURST_MAX {
-            let Some(row) = self.publisher().and_then(|p| p.rows.pop_front()) else { return };
-            self.handle(Event::Live(row));
+            let next = self.publisher().and_then(|p| p.rows.pop_front());
+            let Some((row, until)) = next else { return };
+            let until = until.filter(|_| !self.plan.is(Defect::NothingIsOverdue));
+            self.handle(Event::Live { row, until });
         }
         self.wake_publisher();
     }

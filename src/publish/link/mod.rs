@@ -47,6 +47,7 @@ use super::limits::{Limits, Offer};
 use super::session::{Publish, Topic};
 use super::tls::TlsFiles;
 use super::types::{Settings, Version};
+use crate::frame::Nanos;
 use crate::message::COMMAND_BYTES_MAX;
 
 /// Packet ids in rotation; the window is far smaller, so an id never comes back while an
@@ -185,7 +186,7 @@ impl Link {
 
     /// Queues a publish; false when the queue is full, which the window rules out.
     pub(super) fn publish(&self, settings: &Settings, publish: Publish) -> bool {
-        let Publish { topic, payload } = publish;
+        let Publish { topic, payload, lasts } = publish;
         let names = &settings.topics;
         let (payload, acknowledged) = match topic {
             Topic::Heartbeat(count) => ((settings.heartbeat)(count), false),
@@ -197,7 +198,7 @@ impl Link {
             retain: topic == Topic::State || topic == Topic::Last && names.last.is_some(),
             acknowledged,
             expiry_s: matches!(topic, Topic::Verdict | Topic::Binary)
-                .then_some(settings.live_expiry_s),
+                .then(|| lasts.map_or(settings.live_expiry_s, expiry_s)),
             payload,
         };
         let queued = match &self.client {
@@ -229,6 +230,11 @@ struct Outgoing<'a> {
     /// After so many seconds the broker forgets it; MQTT 5 only.
     expiry_s: Option<u32>,
     payload: Vec<u8>,
+}
+
+/// MQTT counts in whole seconds: at least one.
+fn expiry_s(lasts: Nanos) -> u32 {
+    u32::try_from(lasts.0.div_ceil(1_000_000_000)).unwrap_or(u32::MAX).max(1)
 }
 
 fn keep_alive(settings: &Settings) -> Duration {

@@ -154,7 +154,7 @@ fn it_subscribes_first_and_tells_of_messages_and_of_what_is_refused() {
         assert_eq!((topic.as_str(), bytes), ("crr/s1/cmd", COMMAND_BYTES_MAX + 1));
         let LinkEvent::Message(message) = next(&mut link).await else { panic!() };
         assert_eq!((message.payload.as_slice(), message.retained), (&b"kept"[..], true));
-        let verdict = Publish { topic: Topic::Verdict, payload: b"pass".to_vec() };
+        let verdict = Publish::new(Topic::Verdict, b"pass".to_vec());
         assert!(link.publish(&settings, verdict));
         assert!(matches!(next(&mut link).await, LinkEvent::Sent(2)));
         assert!(matches!(next(&mut link).await, LinkEvent::Acked(2)));
@@ -189,6 +189,9 @@ fn mqtt_5_says_what_it_needs_and_takes_only_good_acknowledgements() {
         assert_eq!(&body[16..], [&[0, 2, 5, 2, 0, 0, 0, 1][..], b"pass"].concat());
         let (_, body) = packet(&mut stream);
         assert_eq!(&body[13..], [&[0, 3, 0][..], b"late"].concat(), "no expiry on hist");
+        let (_, body) = packet(&mut stream);
+        let left = [&[0, 4, 5, 2, 0, 0, 0, 3][..], b"fail"].concat();
+        assert_eq!(&body[16..], left, "what is left of its time, in whole seconds");
         // Nobody listens, which is good; not authorised, which is not.
         stream.write_all(&encoded(0x40, &[0, 2, 0x10])).unwrap();
         stream.write_all(&encoded(0x40, &[0, 3, 0x87, 0])).unwrap();
@@ -201,10 +204,14 @@ fn mqtt_5_says_what_it_needs_and_takes_only_good_acknowledgements() {
         assert_eq!(refused, ["crr/s1/ack"]);
         for (topic, payload) in [(Topic::Verdict, "pass"), (Topic::Hist, "late")] {
             let payload = payload.as_bytes().to_vec();
-            assert!(link.publish(&settings, Publish { topic, payload }));
+            assert!(link.publish(&settings, Publish::new(topic, payload)));
         }
+        let lasts = Some(Nanos(0).plus_ms(2_001));
+        let verdict = Publish { lasts, ..Publish::new(Topic::Verdict, b"fail".to_vec()) };
+        assert!(link.publish(&settings, verdict));
         assert!(matches!(next(&mut link).await, LinkEvent::Sent(2)));
         assert!(matches!(next(&mut link).await, LinkEvent::Sent(3)));
+        assert!(matches!(next(&mut link).await, LinkEvent::Sent(4)));
         assert!(matches!(next(&mut link).await, LinkEvent::Acked(2)));
         let LinkEvent::Refused { id, reason } = next(&mut link).await else { panic!() };
         assert_eq!((id, reason), (3, "not authorised"));

@@ -1,5 +1,6 @@
 //! The session's alphabet: events in, actions out.
 
+use crate::frame::Nanos;
 use crate::publish::types::{ReplayRange, Report, Row, RowId};
 
 /// What happened.
@@ -26,7 +27,12 @@ pub enum Event {
         reason: &'static str,
     },
     /// A row was committed.
-    Live(Row),
+    Live {
+        /// The row.
+        row: Row,
+        /// After this it moves nothing any more and goes out late; `None` = it has no such time.
+        until: Option<Nanos>,
+    },
     /// Answer to [`Action::ReadBacklog`].
     Backlog(Vec<Row>),
     /// The outbox could not be read.
@@ -101,6 +107,15 @@ pub struct Publish {
     /// What; empty for a heartbeat, whose payload is made of the counter. For
     /// [`Topic::Binary`] the JSON that the shell makes the binary form of.
     pub payload: Vec<u8>,
+    /// How long a live verdict is still of use; `None` = as long as any.
+    pub lasts: Option<Nanos>,
+}
+
+impl Publish {
+    /// One without a time of its own.
+    pub fn new(topic: Topic, payload: Vec<u8>) -> Self {
+        Self { topic, payload, lasts: None }
+    }
 }
 
 /// Topics; their names, quality of service and retention are the shell's.
@@ -162,7 +177,7 @@ pub struct Counters {
     pub late: u64,
     /// Payloads skipped because they are too large.
     pub undeliverable: u64,
-    /// Announced rows that found no room and go out late.
+    /// Announced rows that found no room, or none in their time, and go out late.
     pub crowded_out: u64,
     /// Answers to commands that were dropped: there was no connection, it broke before their
     /// acknowledgement, or there was no room. All others were acknowledged.

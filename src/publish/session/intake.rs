@@ -1,13 +1,13 @@
 //! Taking rows: announced ones as live, those of the outbox as late.
 
 use super::window::Owner;
-use super::{Action, Bulk, Link, Session, Topic};
+use super::{Action, Bulk, Link, Live, Session, Topic};
 use crate::frame::Nanos;
 use crate::publish::limits::{GRACE_MS, PAGE_ROWS};
 use crate::publish::types::{Report, Row, RowId, RowKind};
 
 impl Session {
-    pub(super) fn announced(&mut self, row: Row, out: &mut Vec<Action>) {
+    pub(super) fn announced(&mut self, row: Row, until: Option<Nanos>, out: &mut Vec<Action>) {
         let Link::Up { newest_then, .. } = self.link else { return };
         self.horizon = self.horizon.max(row.id);
         self.newest = self.newest.max(row.id);
@@ -16,7 +16,7 @@ impl Session {
         }
         let bulk_room = self.bulk.len() < self.limits.bulk_queue_max;
         let room = match row.kind {
-            RowKind::Verdict => self.live.len() < self.limits.live_rows_max,
+            RowKind::Verdict => self.live.len() + self.overdue.len() < self.limits.live_rows_max,
             RowKind::Event | RowKind::LateResult => bulk_room,
         };
         // A verdict whose mask finds no room goes out now all the same; being left to the late
@@ -30,11 +30,11 @@ impl Session {
         }
         if room {
             let row = if whole { row } else { Row { mask: None, ..row } };
-            self.enqueue_live(row, whole, out);
+            self.enqueue_live(row, until, whole, out);
         }
     }
 
-    fn enqueue_live(&mut self, row: Row, whole: bool, out: &mut Vec<Action>) {
+    fn enqueue_live(&mut self, row: Row, until: Option<Nanos>, whole: bool, out: &mut Vec<Action>) {
         let owner = row.id;
         match row.kind {
             RowKind::Verdict => {
@@ -44,8 +44,8 @@ impl Session {
                     self.queue_bulk(Topic::Mask, owner, payload, out);
                 }
                 if self.fits(owner, &row.payload, false, whole, out) {
-                    let waits = if whole { Owner::Row(owner) } else { Owner::Nobody };
-                    self.live.push_back((waits, row));
+                    let owner = if whole { Owner::Row(owner) } else { Owner::Nobody };
+                    self.live.push_back(Live { owner, row, until });
                 } else if whole && self.binary_wanted {
                     self.position.part_done(owner);
                 }

@@ -16,7 +16,9 @@
 //! # Live or late
 //! A row is live when it was committed after the connection stood, was announced, and found room
 //! in the queue. Everything else is read from the outbox and sent late, in order. An unannounced
-//! row younger than the connection is given [`super::limits::GRACE_MS`] for its announcement.
+//! row younger than the connection is given [`super::limits::GRACE_MS`] for its announcement. A
+//! live row whose time is over before the window has room for it is laid aside and takes its place
+//! among the late ones: sent live, it would look as if it were in time.
 //!
 //! # After a lost connection
 //! Everything in memory is dropped and delivery starts again behind the cursor. So whatever the
@@ -52,7 +54,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::limits::{
     CURSOR_STEP_ROWS, Limits, OUTBOX_RETRY_MS, Offer, REPLIES_MAX, SHORT_LIVED_MS, TAKEOVER_TIMES,
@@ -83,6 +85,15 @@ struct Bulk {
     payload: Vec<u8>,
 }
 
+/// A live row that waits for the window.
+#[derive(Debug)]
+struct Live {
+    /// With whom it belongs to: a row that is read as a late one, too, waits for that.
+    owner: Owner,
+    row: Row,
+    until: Option<Nanos>,
+}
+
 /// The protocol's state.
 #[derive(Debug)]
 pub struct Session {
@@ -95,13 +106,14 @@ pub struct Session {
     position: Position,
     cursor_told: RowId,
     window: Window,
-    /// With whom each belongs to: a row that is read as a late one, too, waits for that.
-    live: VecDeque<(Owner, Row)>,
+    live: VecDeque<Live>,
+    /// Live rows whose time was over while they waited.
+    overdue: BTreeMap<RowId, Row>,
     late: VecDeque<Row>,
     bulk: VecDeque<Bulk>,
     replies: VecDeque<Vec<u8>>,
-    /// The binary form of the verdict just handed out.
-    binary: Option<(Owner, Vec<u8>)>,
+    /// The verdict just handed out, whose binary form follows.
+    binary: Option<Live>,
     binary_wanted: bool,
     health: Option<Vec<u8>>,
     calibration: Vec<u8>,
@@ -150,6 +162,7 @@ impl Session {
             cursor_told: cursor,
             window: Window::default(),
             live: VecDeque::new(),
+            overdue: BTreeMap::new(),
             late: VecDeque::new(),
             bulk: VecDeque::new(),
             replies: VecDeque::new(),
@@ -194,7 +207,7 @@ impl Session {
             Event::Sent(id) => self.sent(now, id, out),
             Event::Acked(id) => self.acked(now, id, out),
             Event::Refused { id, reason } => self.refused(now, id, reason, out),
-            Event::Live(row) => self.announced(row, out),
+            Event::Live { row, until } => self.announced(row, until, out),
             Event::Backlog(rows) => self.backlog(now, rows, out),
             Event::BacklogFailed => {
                 self.reading = false;
@@ -324,6 +337,7 @@ impl Session {
         self.position.rewind();
         self.window = Window::default();
         self.live.clear();
+        self.overdue.clear();
         self.late.clear();
         self.bulk.clear();
         self.replies.clear();

@@ -1,10 +1,10 @@
 //! Handing out what waits, as far as the window allows, most urgent first.
 
 use super::window::{Owner, Tag};
-use super::{Action, Bulk, Publish, Session, Topic};
+use super::{Action, Bulk, Live, Publish, Session, Topic};
 use crate::frame::Nanos;
 use crate::publish::limits::{PAGE_ROWS, RANGE_ROWS};
-use crate::publish::types::RowKind;
+use crate::publish::types::{Row, RowKind};
 
 impl Session {
     /// Hands out as much as the window allows, most urgent first; then asks for more.
@@ -16,7 +16,7 @@ impl Session {
             self.heartbeat_at = now.plus_ms(self.limits.heartbeat_ms);
             let topic = Topic::Heartbeat(self.heartbeats);
             self.heartbeats += 1;
-            out.push(Action::Publish(Publish { topic, payload: Vec::new() }));
+            out.push(Action::Publish(Publish::new(topic, Vec::new())));
         }
         if self.stopped {
             if self.state_due {
@@ -45,6 +45,7 @@ impl Session {
             out.push(Action::Report(report));
         }
         if self.late.is_empty()
+            && self.overdue.is_empty()
             && let Some((range, after)) = self.replay.page_due(now)
         {
             out.push(Action::ReadRange { range, after, limit: RANGE_ROWS });
@@ -58,14 +59,11 @@ impl Session {
             self.hand(now, Topic::State, Owner::Nobody, payload, out);
         } else if let Some(payload) = self.next_reply() {
             self.hand(now, Topic::Reply, Owner::Nobody, payload, out);
-        } else if let Some((owner, payload)) = self.binary.take() {
-            self.hand(now, Topic::Binary, owner, payload, out);
-        } else if let Some((owner, row)) = self.live.pop_front() {
-            if self.binary_wanted {
-                self.binary = Some((owner, row.payload.clone()));
-            }
-            self.hand(now, Topic::Verdict, owner, row.payload, out);
-        } else if self.last_due && self.late.is_empty() && !self.more {
+        } else if let Some(binary) = self.binary.take() {
+            self.pump_binary(now, binary, out);
+        } else if let Some(live) = self.live.pop_front() {
+            self.pump_live(now, live, out);
+        } else if self.last_due && self.late.is_empty() && self.overdue.is_empty() && !self.more {
             self.last_due = false;
             let payload = self.last.as_ref().map(|(_, payload)| payload.clone());
             self.hand(now, Topic::Last, Owner::Nobody, payload.unwrap_or_default(), out);
@@ -73,6 +71,53 @@ impl Session {
             return false;
         }
         true
+    }
+
+    /// Sends a live verdict, or lays it aside when its time is over.
+    fn pump_live(&mut self, now: Nanos, live: Live, out: &mut Vec<Action>) {
+        let Live { owner, row, until } = live;
+        if until.is_some_and(|until| now > until) {
+            self.counters.crowded_out += 1;
+            // Who belongs to nobody is read as a late one anyway.
+            if let Owner::Row(id) = owner {
+                if self.binary_wanted {
+                    // Late verdicts have no binary form.
+                    self.position.part_done(id);
+                }
+                self.overdue.insert(id, row);
+            }
+            return;
+        }
+        self.binary = self.binary_wanted.then(|| Live { owner, row: row.clone(), until });
+        let lasts = until.map(|until| until.since(now));
+        let publish = Publish { topic: Topic::Verdict, payload: row.payload, lasts };
+        self.hand_publish(now, owner, publish, out);
+    }
+
+    /// The binary form of the verdict just sent; without it when its time is over meanwhile.
+    fn pump_binary(&mut self, now: Nanos, binary: Live, out: &mut Vec<Action>) {
+        let Live { owner, row, until } = binary;
+        match (until, owner) {
+            (Some(until), Owner::Row(id)) if now > until => self.position.part_done(id),
+            (Some(until), _) if now > until => {}
+            _ => {
+                let lasts = until.map(|until| until.since(now));
+                let publish = Publish { topic: Topic::Binary, payload: row.payload, lasts };
+                self.hand_publish(now, owner, publish, out);
+            }
+        }
+    }
+
+    /// The oldest row that goes out late. One that was laid aside waits for older ones that were
+    /// not read yet.
+    fn next_late(&mut self) -> Option<Row> {
+        let scan = self.position.scan();
+        let overdue = self.overdue.first_key_value().map(|(id, _)| *id).filter(|id| *id <= scan);
+        match (overdue, self.late.front()) {
+            (Some(id), Some(late)) if late.id < id => self.late.pop_front(),
+            (Some(_), _) => self.overdue.pop_first().map(|(_, row)| row),
+            (None, _) => self.late.pop_front(),
+        }
     }
 
     /// Answers fill a quarter of the window at most: a flood of commands, each answered that it
@@ -94,7 +139,7 @@ impl Session {
             self.hand(now, Topic::Health, Owner::Nobody, payload, out);
         } else if let Some(Bulk { topic, row, payload }) = self.bulk.pop_front() {
             self.hand(now, topic, Owner::Row(row), payload, out);
-        } else if let Some(row) = self.late.pop_front() {
+        } else if let Some(row) = self.next_late() {
             let topic = match row.kind {
                 RowKind::Verdict | RowKind::LateResult => Topic::Hist,
                 RowKind::Event => Topic::Event,
@@ -120,6 +165,11 @@ impl Session {
         payload: Vec<u8>,
         out: &mut Vec<Action>,
     ) {
+        self.hand_publish(now, owner, Publish::new(topic, payload), out);
+    }
+
+    fn hand_publish(&mut self, now: Nanos, owner: Owner, publish: Publish, out: &mut Vec<Action>) {
+        let topic = publish.topic;
         let urgent = match topic {
             Topic::Verdict | Topic::Binary | Topic::Last | Topic::State | Topic::Reply => true,
             Topic::Hist | Topic::Mask | Topic::Event | Topic::Health | Topic::Calibration => false,
@@ -128,6 +178,6 @@ impl Session {
         };
         self.window.hand(Tag { owner, topic, bulk: !urgent }, now);
         self.counters.published += 1;
-        out.push(Action::Publish(Publish { topic, payload }));
+        out.push(Action::Publish(publish));
     }
 }

@@ -3,6 +3,8 @@
 mod commands;
 mod world;
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -37,6 +39,7 @@ fn number(payload: &[u8]) -> RowId {
 #[derive(Clone, Debug)]
 enum Step {
     Commit { mask: bool, announce: bool, times: u8 },
+    CommitFor { ms: u16, mask: bool, times: u8 },
     CommitOversize { mask: bool },
     CommitEvent,
     Hole,
@@ -61,6 +64,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (any::<bool>(), prop::bool::weighted(0.9), 1u8..12)
             .prop_map(|(mask, announce, times)| Step::Commit { mask, announce, times }),
+        3 => (0u16..4_000, any::<bool>(), 1u8..8)
+            .prop_map(|(ms, mask, times)| Step::CommitFor { ms, mask, times }),
         1 => any::<bool>().prop_map(|mask| Step::CommitOversize { mask }),
         1 => Just(Step::CommitEvent),
         1 => Just(Step::Hole),
@@ -86,6 +91,9 @@ fn play(world: &mut World, step: Step) {
     match step {
         Step::Commit { mask, announce, times } => {
             (0..times).for_each(|_| world.commit(mask, announce));
+        }
+        Step::CommitFor { ms, mask, times } => {
+            (0..times).for_each(|_| world.commit_for(ms.into(), mask));
         }
         Step::CommitOversize { mask } => {
             let mut big = row(world.newest + 1, mask);
@@ -214,7 +222,7 @@ fn an_announcement_older_than_the_connection_is_no_live_verdict() {
     let mut world = World::new();
     (0..200).for_each(|_| world.commit(false, false));
     world.connect();
-    world.feed(Event::Live(row(190, false)));
+    world.feed(Event::Live { row: row(190, false), until: None });
     world.heal();
     assert_eq!((world.live_count, world.hist_last), (0, 200));
 }
@@ -240,7 +248,7 @@ fn a_row_read_before_its_announcement_still_goes_out_live() {
     world.commit(false, false);
     world.wait(50);
     assert!(!world.queue.iter().any(|publish| number_is(publish, 4)), "not yet");
-    world.feed(Event::Live(row(4, false)));
+    world.feed(Event::Live { row: row(4, false), until: None });
     assert!(world.queue.iter().any(|p| p.topic == Topic::Verdict && number_is(p, 4)));
     world.heal();
     assert_eq!(world.live_count, 1);
@@ -269,6 +277,45 @@ fn a_silent_broker_is_given_up_in_time_and_the_rows_are_sent_again() {
     assert!(!world.up, "no acknowledgement in time");
     world.heal();
     assert_eq!(world.hist_last, 1);
+}
+
+#[test]
+fn a_live_row_whose_time_is_over_before_there_is_room_goes_to_hist_in_its_place() {
+    let session = Session::new(LIMITS, 0, b"state 0".to_vec(), true, 1).with_binary(true);
+    let mut world = World::of(session);
+    world.connect();
+    world.heal();
+    // The window is full and one waits; three more have little time, the last has enough.
+    while world.session.live.is_empty() {
+        world.commit_for(10_000, false);
+    }
+    let first = world.newest;
+    (0..3).for_each(|_| world.commit_for(1_000, true));
+    world.commit_for(9_000, false);
+    world.wait(1_001);
+    world.heal();
+    let live: BTreeSet<RowId> = (1..=first).chain([first + 4]).collect();
+    assert_eq!((world.live_count, &world.binaries), (live.len(), &live), "three were too late");
+    assert_eq!((world.hist_last, world.retained_last), (first + 3, first + 4));
+    assert_eq!(world.session.cursor(), first + 4);
+    assert_eq!(world.session.counters().crowded_out, 3);
+}
+
+#[test]
+fn a_row_laid_aside_waits_for_older_ones_that_were_not_read_yet() {
+    let mut world = World::new();
+    (0..200).for_each(|_| world.commit(false, false));
+    world.connect();
+    // A live row that finds no room while the backlog is being read.
+    while world.session.window.len() < usize::from(LIMITS.window) {
+        world.commit(false, true);
+    }
+    world.commit_for(100, false);
+    let late = world.newest;
+    world.wait(101);
+    // The world asserts the order on hist.
+    world.heal();
+    assert_eq!((world.hist_last, world.session.cursor()), (late, late));
 }
 
 #[test]
@@ -351,7 +398,7 @@ fn up_with(rows: Vec<Row>) -> (Session, Vec<Topic>) {
     let mut out = Vec::new();
     session.handle(Nanos(0), Event::Connected { newest: 0 }, &mut out);
     for row in rows {
-        session.handle(Nanos(0), Event::Live(row), &mut out);
+        session.handle(Nanos(0), Event::Live { row, until: None }, &mut out);
     }
     let topics: Vec<_> = out
         .iter()
@@ -398,7 +445,7 @@ fn a_narrow_broker_gets_no_more_than_it_takes() {
     let mut out = Vec::new();
     session.handle(Nanos(0), Event::Connected { newest: 0 }, &mut out);
     for id in 1..=6 {
-        session.handle(Nanos(0), Event::Live(row(id, false)), &mut out);
+        session.handle(Nanos(0), Event::Live { row: row(id, false), until: None }, &mut out);
     }
     assert_eq!(session.in_flight(), 3, "one id is left to the subscription");
 }

@@ -46,6 +46,8 @@ pub(super) struct World {
     pub(super) replay: Option<(ReplayRange, RowId)>,
     pub(super) again: BTreeSet<RowId>,
     pub(super) again_last: RowId,
+    /// When the rows' times are over.
+    pub(super) until: BTreeMap<RowId, Nanos>,
 }
 
 impl World {
@@ -85,6 +87,7 @@ impl World {
             replay: None,
             again: BTreeSet::new(),
             again_last: 0,
+            until: BTreeMap::new(),
         };
         world.feed(Event::Start);
         world
@@ -115,6 +118,12 @@ impl World {
                     return self.heartbeats.push(count);
                 }
                 assert!(publish.payload.len() <= LIMITS.payload_bytes_max);
+                if matches!(publish.topic, Topic::Verdict | Topic::Binary) {
+                    let id = number(&publish.payload);
+                    let left = self.until.get(&id).map(|until| until.0.checked_sub(self.now.0));
+                    let left = left.map(|left| Nanos(left.expect("live after its time")));
+                    assert_eq!(publish.lasts, left, "row {id} says how long it is of use");
+                }
                 if self.up {
                     self.queue.push_back(publish);
                 }
@@ -223,7 +232,7 @@ impl World {
         let replies = in_flight.iter().filter(|p| p.topic == Topic::Reply).count();
         assert!(replies <= usize::from(LIMITS.window) / 4, "replies leave room");
         assert!(in_flight.iter().filter(bulk).count() <= usize::from(LIMITS.bulk_window), "share");
-        assert!(self.session.live.len() <= LIMITS.live_rows_max);
+        assert!(self.session.live.len() + self.session.overdue.len() <= LIMITS.live_rows_max);
         let told = self.cursor.max(self.session.cursor());
         for (id, row) in self.journal.range(self.checked + 1..).take_while(|(id, _)| **id <= told) {
             for mask in [false, true].into_iter().take(1 + usize::from(row.mask.is_some())) {
@@ -245,8 +254,15 @@ impl World {
         self.newest = row.id;
         self.journal.insert(row.id, row.clone());
         if announce {
-            self.feed(Event::Live(row));
+            let until = self.until.get(&row.id).copied();
+            self.feed(Event::Live { row, until });
         }
+    }
+
+    /// An announced row whose time is over after `ms`.
+    pub(super) fn commit_for(&mut self, ms: u64, mask: bool) {
+        self.until.insert(self.newest + 1, self.now.plus_ms(ms));
+        self.commit(mask, true);
     }
 
     pub(super) fn connect(&mut self) {
