@@ -116,6 +116,19 @@ fn warns(checks: &[Check], name: &str, says: &[&str]) {
 }
 
 #[test]
+fn armed_parts_that_wait_too_long_for_a_fast_line_are_warned_about() {
+    let site = Site::new();
+    let trigger = |more: &str| {
+        site.write_config("steel", &format!("[trigger]\nmode = \"single\"\n{more}"));
+        site.check()
+    };
+    let checks = trigger("");
+    let Outcome::Ok(text) = outcome(&checks, "triggers") else { panic!("{checks:#?}") };
+    assert!(text.contains("500 ms") && text.contains("further apart"), "{text}");
+    warns(&trigger("arm_wait_ms_max = 5000"), "triggers", &["5000 ms", "less than the time"]);
+}
+
+#[test]
 fn a_whole_station_passes_and_a_missing_broker_is_only_a_warning() {
     let site = Site::new();
     let checks = site.check();

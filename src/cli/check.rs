@@ -14,7 +14,9 @@ use super::{assets, cameras};
 use crate::calibrate::Calibration;
 use crate::capture::replay::Replay;
 use crate::capture::{Camera, Event};
-use crate::config::{self, CameraSource, Mqtt, Password, Recipe, ValidConfig};
+use crate::config::{
+    self, CameraSource, Mqtt, Password, Recipe, Trigger, TriggerMode, ValidConfig,
+};
 use crate::engine::{self, Backend, ModelSpec};
 use crate::frame::Pool;
 use crate::sys::clock::{Clock, RealClock};
@@ -24,6 +26,9 @@ use crate::sys::fs;
 const EXPIRY_WARN_DAYS: i64 = 30;
 /// Longest wait for the first picture to be read, in milliseconds: a slow network drive.
 const PICTURE_WAIT_MS: u64 = 30_000;
+/// An armed part that waits longer for its picture is warned about, in milliseconds: few lines
+/// are so slow.
+const ARM_WAIT_WARN_MS: u32 = 2_000;
 /// Permission bits of users outside owner and group.
 const OTHERS: u32 = 0o007;
 
@@ -100,6 +105,8 @@ pub fn examine(file: &Path) -> Vec<Check> {
         checks.push(Check::of("recipes", recipes(&config.recipes, spec)));
     }
     checks.push(Check::of("calibration", calibration(&config, spec.as_ref())));
+    let triggers = triggers(&config);
+    checks.extend(triggers.map(|outcome| Check { name: "triggers", outcome }));
     checks.push(Check { name: "camera", outcome: camera(&config) });
     checks.push(Check::of("state_dir", state_dir(&config.state_dir)));
     let now_unix_s = i64::try_from(RealClock.wall_unix_s()).unwrap_or(i64::MAX);
@@ -189,6 +196,27 @@ fn describe_calibration(calibration: &Calibration) -> Result<String> {
         calibration.alpha * 100.0,
         calibration.confidence * 100.0
     ))
+}
+
+/// Pictures are matched to armed parts first in, first out. With a software trigger the station
+/// itself keeps the next one waiting.
+fn triggers(config: &ValidConfig) -> Option<Outcome> {
+    let Trigger { mode, arm_wait_ms_max: wait_ms } = config.trigger;
+    if mode != TriggerMode::Single {
+        return None;
+    }
+    let wait = format!("an armed part waits {wait_ms} ms for its picture");
+    Some(if config.camera.software_trigger {
+        Outcome::Ok(wait)
+    } else if wait_ms > ARM_WAIT_WARN_MS {
+        Outcome::Warn(format!(
+            "{wait}: if two triggers are closer together than that, one that is lost gives every \
+             later part the answer of another; set trigger.arm_wait_ms_max to less than the time \
+             between two triggers"
+        ))
+    } else {
+        Outcome::Ok(format!("{wait}; two triggers must be further apart"))
+    })
 }
 
 /// Lists the folder and reads the first picture as the station would.

@@ -156,7 +156,7 @@ pub struct Trigger {
     /// `mode` after the start; the PLC may change it. Default `continuous`.
     pub mode: TriggerMode,
     /// From arming a part to its picture; later the part is answered without a verdict.
-    /// Default 5000.
+    /// Default 500: too short shows at once, as rejects; too long only when a trigger is lost.
     pub arm_wait_ms_max: u32,
 }
 

@@ -177,7 +177,7 @@ fn trigger(section: Section<'_>) -> Trigger {
     ];
     let trigger = Trigger {
         mode: section.word("mode", &words, 0),
-        arm_wait_ms_max: section.integer("arm_wait_ms_max", 10..=600_000, 5000) as u32,
+        arm_wait_ms_max: section.integer("arm_wait_ms_max", 10..=600_000, 500) as u32,
     };
     section.finish();
     trigger

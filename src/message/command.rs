@@ -102,7 +102,7 @@ pub enum ReplyCode {
     Unknown = 2,
     /// The station is not ready.
     NotReady = 3,
-    /// Too many parts are open; wait for an answer.
+    /// Too many parts are open, or one waits for its picture; wait for an answer.
     Busy = 4,
     /// The recipe is not in the configuration, or none is current.
     RecipeUnknown = 5,
@@ -138,7 +138,7 @@ impl ReplyCode {
             ReplyCode::Malformed => "not a command of version 1: see docs/spec/commands.md",
             ReplyCode::Unknown => "unknown command",
             ReplyCode::NotReady => "the station is not ready: see the state topic",
-            ReplyCode::Busy => "too many parts are waiting: wait for an answer",
+            ReplyCode::Busy => "what was asked before is not done: wait for an answer",
             ReplyCode::RecipeUnknown => "this recipe is not configured",
             ReplyCode::TooFast => "too many commands a second",
             ReplyCode::NotPossible => "not in this mode, or not with this camera",

@@ -76,6 +76,11 @@ impl Parts {
         self.armed.push_back(ticket);
     }
 
+    /// Whether a picture taken at `now` would show an armed part.
+    pub(super) fn waits_for_picture(&self, now: Nanos) -> bool {
+        self.armed.iter().any(|armed| now < armed.deadline)
+    }
+
     /// The armed part that a picture taken at `exposed` shows. A picture older than the arming
     /// shows another part, and so does one that comes when the part's waiting time is over, even
     /// if nobody has answered the part yet: otherwise one lost picture would shift all that follow.

@@ -241,6 +241,11 @@ impl Station {
                 if !self.settings.software_trigger {
                     return Err(ReplyCode::NotPossible);
                 }
+                // A camera may leave out a trigger that comes while it is busy; the next picture
+                // would then be taken for that of a part it does not show.
+                if self.parts.waits_for_picture(now) {
+                    return Err(ReplyCode::Busy);
+                }
                 let seq = self.arm(now, armament)?;
                 out.push(Action::Fire);
                 return Ok(seq);

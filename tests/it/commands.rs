@@ -169,7 +169,9 @@ fn an_armed_part_gets_the_next_picture_and_one_without_is_no_verdict() {
     let plc = Plc::start(broker.port);
     let mut bench = Bench::new(broker.port);
     bench.picture("a.png", &standin::grey());
-    bench.camera("rate_hz = 4\nmode = \"loop\"\n[trigger]\nmode = \"single\"");
+    // Longer than a busy machine takes; a line would take less than its time between parts.
+    let trigger = "[trigger]\nmode = \"single\"\narm_wait_ms_max = 10000";
+    bench.camera(&format!("rate_hz = 4\nmode = \"loop\"\n{trigger}"));
     let _station = bench.run();
     plc.wait_ready();
     wait_for("a picture nobody armed", || !verdicts(&plc.heard).is_empty());
@@ -195,7 +197,8 @@ fn a_late_result_never_comes_live_and_its_part_is_answered_at_the_deadline() {
     std::fs::write(file, vec![128u8; 8_000 * 6_000]).unwrap();
     bench.camera(
         "format = \"raw\"\nwidth = 8000\nheight = 6000\npixel_format = \"Mono8\"\n\
-         mode = \"loop\"\ntrigger = \"software\"\n[trigger]\nmode = \"single\"",
+         mode = \"loop\"\ntrigger = \"software\"\n[trigger]\nmode = \"single\"\n\
+         arm_wait_ms_max = 30000",
     );
     bench.limits("latency_ms_max = 40\nqueue_frames = 1");
     let _station = bench.run();
@@ -238,7 +241,8 @@ fn recipe_mode_test_run_and_acknowledge_do_what_they_say() {
     };
     // The new state is there before the answer.
     assert_eq!(plc.code(r#""cmd":"recipe","r":8"#), 0);
-    assert_eq!(state(&plc.heard).unwrap().number("r"), 8);
+    let told = state(&plc.heard).unwrap();
+    assert_eq!((told.number("r"), told.number("ready")), (8, 1), "no moment without ready");
     assert_eq!(trigger("R-8", "").number("r"), 8);
     assert_eq!(trigger("R-7", ",\"r\":7").number("r"), 7);
     assert_eq!(plc.code(r#""cmd":"recipe","r":99"#), 5);

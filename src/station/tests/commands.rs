@@ -35,6 +35,46 @@ fn a_software_trigger_arms_and_fires() {
 }
 
 #[test]
+fn a_software_trigger_waits_for_the_picture_of_the_one_before() {
+    let mut bench = Bench::new(Mode::Single);
+    let trigger = |name: &str| Command::Trigger(armament(name, None));
+    let (first, _) = bench.command(trigger("A"));
+    let (second, out) = bench.command(trigger("B"));
+    assert_eq!((first.code, second.code), (ReplyCode::Done, ReplyCode::Busy));
+    assert_eq!(out, [Action::Reply(second)], "nothing is fired");
+    let Action::Inspect(ticket) = bench.captured(None) else { panic!() };
+    assert_eq!(ticket.part.as_str(), "A");
+    // Its picture is there; that it is still being judged does not matter.
+    assert_eq!(bench.code(trigger("B")), ReplyCode::Done);
+    // The picture of B never comes: when its time is over, even before the tick, C may go.
+    bench.now = bench.now.plus_ms(ARM_WAIT_MS);
+    assert_eq!(bench.code(trigger("C")), ReplyCode::Done);
+    let Action::Inspect(ticket) = bench.captured(None) else { panic!() };
+    assert_eq!(ticket.part.as_str(), "C");
+}
+
+#[test]
+fn a_recipe_holds_from_the_next_part_on_and_the_station_stays_ready() {
+    let mut bench = Bench::new(Mode::Single);
+    bench.command(arm("A"));
+    let (reply, out) = bench.command(Command::Recipe(RecipeId(2)));
+    assert_eq!(
+        (reply.code, &out[..]),
+        (ReplyCode::Done, &[Action::Reply(reply), Action::TellState][..])
+    );
+    assert!(bench.station.is_ready());
+    assert_eq!(
+        (bench.station.recipe(), bench.station.name()),
+        (Some(RecipeId(2)), "SingleExecution")
+    );
+    bench.command(arm("B"));
+    for recipe in [1, 2] {
+        let Action::Inspect(ticket) = bench.captured(None) else { panic!() };
+        assert_eq!(ticket.recipe, Some(RecipeId(recipe)), "{ticket:?}");
+    }
+}
+
+#[test]
 fn test_runs_are_counted_down_and_marked() {
     let mut bench = Bench::new(Mode::Continuous);
     assert_eq!(bench.code(Command::Test { parts: 2 }), ReplyCode::Done);
