@@ -2,29 +2,11 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::super::verdict::sample as record;
 use super::*;
-use crate::calibrate::CalibrationId;
-use crate::frame::{Nanos, RecipeId, TriggerId};
-use crate::judge::{Reason, Verdict};
+use crate::frame::Nanos;
 
 const ORDERS: [ByteOrder; 2] = [ByteOrder::Big, ByteOrder::Little];
-
-fn record() -> VerdictRecord {
-    let mut verdict = Verdict::invalid(Reason::Deadline);
-    (verdict.score, verdict.limit) = (0.12345, 0.2);
-    VerdictRecord {
-        seq: 17,
-        epoch: 3,
-        trigger: TriggerId(4711),
-        part: PartId::new("P-000017").unwrap(),
-        recipe: RecipeId(1),
-        class: 2,
-        calibration: CalibrationId(0xdead_beef),
-        verdict,
-        latency: Nanos(12_345_678),
-        flags: 0,
-    }
-}
 
 /// What `write` makes of a verdict as it is on the wire.
 fn written(wire: &WireVerdict, order: ByteOrder) -> [u8; BINARY_BYTES] {

@@ -6,6 +6,23 @@ use super::{PAYLOAD_VERSION, push_json_text};
 use crate::calibrate::CalibrationId;
 use crate::frame::Nanos;
 
+/// Parts answered since the start of the station, by outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// All.
+    pub parts: u64,
+    /// Proved good.
+    pub pass: u64,
+    /// Anomalous.
+    pub reject: u64,
+    /// No verdict.
+    pub invalid: u64,
+    /// Test runs.
+    pub test: u64,
+    /// Results that came after their part was answered at its deadline.
+    pub late: u64,
+}
+
 /// What the health topic says; counts are since the start of the station.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HealthRecord {
@@ -14,17 +31,7 @@ pub struct HealthRecord {
     /// Seconds since the start.
     pub up_s: u64,
     /// Parts answered.
-    pub parts: u64,
-    /// Of these proved good.
-    pub pass: u64,
-    /// Anomalous.
-    pub reject: u64,
-    /// Without a verdict.
-    pub invalid: u64,
-    /// Test runs.
-    pub test: u64,
-    /// Results that came after their part was answered at its deadline.
-    pub late: u64,
+    pub counters: Counters,
     /// Triggers missed since they were acknowledged.
     pub missed: u64,
     /// Median latency.
@@ -47,6 +54,7 @@ pub struct HealthRecord {
 pub fn encode_health(health: &HealthRecord) -> String {
     let mut out = String::with_capacity(200);
     let tenths = |latency: Nanos| latency.0 / 100_000;
+    let c = &health.counters;
     // Writing to a String cannot fail.
     let _ = write!(
         out,
@@ -55,12 +63,12 @@ pub fn encode_health(health: &HealthRecord) -> String {
          \"ce\":{},\"cq\":{}}}",
         health.epoch,
         health.up_s,
-        health.parts,
-        health.pass,
-        health.reject,
-        health.invalid,
-        health.test,
-        health.late,
+        c.parts,
+        c.pass,
+        c.reject,
+        c.invalid,
+        c.test,
+        c.late,
         health.missed,
         tenths(health.latency_p50),
         tenths(health.latency_p99),
@@ -122,12 +130,7 @@ mod tests {
         let health = HealthRecord {
             epoch: 3,
             up_s: 60,
-            parts: 6,
-            pass: 4,
-            reject: 1,
-            invalid: 1,
-            test: 0,
-            late: 1,
+            counters: Counters { parts: 6, pass: 4, reject: 1, invalid: 1, test: 0, late: 1 },
             missed: 2,
             latency_p50: Nanos(12_340_000),
             latency_p99: Nanos(98_760_000),

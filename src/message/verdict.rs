@@ -151,29 +151,33 @@ pub fn decode_verdict(payload: &[u8]) -> Result<WireVerdict, DecodeError> {
     Ok(wire)
 }
 
+/// A verdict for tests: the one whose payloads are documented.
+#[cfg(test)]
+pub(super) fn sample() -> VerdictRecord {
+    use crate::judge::Reason;
+    let mut verdict = Verdict::invalid(Reason::Deadline);
+    (verdict.score, verdict.limit) = (0.12345, 0.2);
+    VerdictRecord {
+        seq: 17,
+        epoch: 3,
+        trigger: TriggerId(4711),
+        part: PartId::new("P-000017").unwrap(),
+        recipe: RecipeId(1),
+        class: 2,
+        calibration: CalibrationId(0xdead_beef),
+        verdict,
+        latency: Nanos(12_345_678),
+        flags: 0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::sample as record;
     use super::*;
     use crate::judge::{Reason, Region};
-
-    fn record() -> VerdictRecord {
-        let mut verdict = Verdict::invalid(Reason::Deadline);
-        (verdict.score, verdict.limit) = (0.12345, 0.2);
-        VerdictRecord {
-            seq: 17,
-            epoch: 3,
-            trigger: TriggerId(4711),
-            part: PartId::new("P-000017").unwrap(),
-            recipe: RecipeId(1),
-            class: 2,
-            calibration: CalibrationId(0xdead_beef),
-            verdict,
-            latency: Nanos(12_345_678),
-            flags: 0,
-        }
-    }
 
     #[test]
     fn the_payload_is_byte_for_byte_the_documented_one() {

@@ -11,10 +11,10 @@ use super::tally::Latencies;
 use crate::calibrate::CalibrationId;
 use crate::frame::Nanos;
 use crate::message::{
-    HealthRecord, StateRecord, VerdictRecord, encode_health, encode_offline, encode_state,
+    Counters, HealthRecord, StateRecord, VerdictRecord, encode_health, encode_offline, encode_state,
 };
 use crate::publish::{Flushed, Health, Publisher, ReplayRange};
-use crate::station::{Action, Counters, Event, Need, Settings, Station, Step};
+use crate::station::{Action, Event, Need, Settings, Station, Step};
 
 pub(super) struct Board {
     epoch: u32,
@@ -127,17 +127,11 @@ impl Board {
 
     fn health_record(&self, up: Nanos, delivery: &Health) -> HealthRecord {
         let inner = lock(&self.inner);
-        let counters = inner.station.counters();
         let quantile = |q| inner.latencies.quantile(q).unwrap_or_default();
         HealthRecord {
             epoch: self.epoch,
             up_s: up.0 / 1_000_000_000,
-            parts: counters.parts,
-            pass: counters.pass,
-            reject: counters.reject,
-            invalid: counters.invalid,
-            test: counters.test,
-            late: counters.late,
+            counters: inner.station.counters(),
             missed: inner.station.missed(),
             latency_p50: quantile(0.5),
             latency_p99: quantile(0.99),

@@ -15,7 +15,7 @@ use super::stage::{Outcome, Signals};
 use super::tally::Latencies;
 use crate::calibrate::{Calibration, CalibrationId};
 use crate::frame::Nanos;
-use crate::station::Counters;
+use crate::message::Counters;
 use crate::sys::clock::Clock;
 use crate::sys::notify::Notify;
 use crate::sys::shutdown::Shutdown;

@@ -3,8 +3,8 @@
 use super::work::Decision;
 use crate::calibrate::CalibrationId;
 use crate::frame::RecipeId;
-use crate::message::Mode;
-use crate::station::{Counters, Need};
+use crate::message::{Counters, Mode};
+use crate::station::Need;
 
 /// Told of every decision after it is in the journal, in order, on the journal thread. It must
 /// return soon: the next commit waits for it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::observer::{Observer, Snapshot};
 use super::work::Decision;
 use crate::message::Mode;
-use crate::publish::sparkplug::{Counters, Feed, Part, Status};
+use crate::publish::sparkplug::{Feed, Part, Status};
 use crate::station::Need;
 use crate::sys::clock::Clock;
 
@@ -34,7 +34,6 @@ impl Observer for Scada {
 }
 
 fn status(station: &Snapshot) -> Status {
-    let c = station.counters;
     Status {
         epoch: station.epoch,
         ready: station.ready,
@@ -54,14 +53,7 @@ fn status(station: &Snapshot) -> Status {
             Some(Need::Camera) => Some(false),
             Some(Need::Engine | Need::Calibration | Need::Journal) => None,
         },
-        counters: Counters {
-            parts: c.parts,
-            pass: c.pass,
-            reject: c.reject,
-            invalid: c.invalid,
-            test: c.test,
-            late: c.late,
-        },
+        counters: station.counters,
     }
 }
 
@@ -70,7 +62,7 @@ mod tests {
     use super::*;
     use crate::calibrate::CalibrationId;
     use crate::frame::RecipeId;
-    use crate::station;
+    use crate::message::Counters;
 
     #[test]
     fn the_camera_is_known_unless_something_before_it_is_missing() {
@@ -83,7 +75,7 @@ mod tests {
             recipe: Some(RecipeId(7)),
             missed: 2,
             calibration: CalibrationId(9),
-            counters: station::Counters { parts: 3, reject: 1, ..Default::default() },
+            counters: Counters { parts: 3, reject: 1, ..Default::default() },
         };
         let told = status(&station);
         assert_eq!((told.camera, told.mode, told.missing), (Some(true), "Single", ""));

@@ -35,30 +35,13 @@ use crate::frame::{Nanos, RecipeId};
 use crate::judge::Outcome;
 #[cfg(doc)]
 use crate::message::Command;
-use crate::message::Mode;
+use crate::message::{Counters, Mode};
 use need::Met;
 use orders::{Answered, RateLimit};
 use parts::Parts;
 
 /// Armed parts that may wait for their pictures; more are refused.
 pub const ARMED_MAX: usize = 64;
-
-/// Parts answered, by outcome.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// All.
-    pub parts: u64,
-    /// Proved good.
-    pub pass: u64,
-    /// Anomalous.
-    pub reject: u64,
-    /// No verdict.
-    pub invalid: u64,
-    /// Test runs.
-    pub test: u64,
-    /// Results that came after their part was answered at its deadline.
-    pub late: u64,
-}
 
 /// Triggers that the station could not take as it should.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -40,7 +40,7 @@ mod tests;
 mod types;
 
 pub use mirror::{Feed, Mirror, MirrorError};
-pub use types::{Counters, Names, Part, Settings, Status};
+pub use types::{Names, Part, Settings, Status};
 
 /// Every tag as (name, datatype, unit), the node's and then the device's; for the documents.
 pub fn tags() -> impl Iterator<Item = (&'static str, String, &'static str)> {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::message::VerdictRecord;
+use crate::message::{Counters, VerdictRecord};
 use crate::publish::TlsFiles;
 use crate::publish::types::Credentials;
 
@@ -78,21 +78,4 @@ pub struct Status {
     pub camera: Option<bool>,
     /// Parts answered, by outcome.
     pub counters: Counters,
-}
-
-/// Parts answered since the start of the station.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// All.
-    pub parts: u64,
-    /// Proved good.
-    pub pass: u64,
-    /// Anomalous.
-    pub reject: u64,
-    /// No verdict.
-    pub invalid: u64,
-    /// Test runs.
-    pub test: u64,
-    /// Results that came after their part was answered at its deadline.
-    pub late: u64,
 }

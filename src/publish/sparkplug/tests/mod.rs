@@ -12,11 +12,11 @@ mod session;
 use super::events::{Action, Event, Now, Publish, Verb};
 use super::node::EdgeNode;
 use super::payload::{DataType, Metric, Payload, Value};
-use super::types::{Counters, Names, Part, Settings, Status};
+use super::types::{Names, Part, Settings, Status};
 use crate::calibrate::CalibrationId;
 use crate::frame::{Nanos, PartId, RecipeId, TriggerId};
 use crate::judge::{Reason, Verdict};
-use crate::message::VerdictRecord;
+use crate::message::{Counters, VerdictRecord};
 use monitor::Monitor;
 use prost::Message as _;
 
