@@ -12,12 +12,13 @@
 //! but the state; what a consumer asks for again comes behind everything.
 //!
 //! `session` is the protocol as a pure state machine, `link` one connection of the client
-//! library (MQTT 3.1.1 or 5), `tls` what secures it, `client` the thread that joins them with the
-//! outbox.
+//! library (MQTT 3.1.1 or 5), `polled` the task behind it, `tls` what secures it, `client` the thread
+//! that joins them with the outbox.
 
 mod client;
 mod limits;
 mod link;
+mod polled;
 mod publisher;
 pub mod session;
 pub mod sparkplug;

@@ -40,10 +40,9 @@ mod v5;
 
 use rumqttc::NetworkOptions;
 use std::time::Duration;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use super::limits::{Limits, Offer};
+use super::polled::Polled;
 use super::session::{Publish, Topic};
 use super::tls::TlsFiles;
 use super::types::{Settings, Version};
@@ -115,46 +114,35 @@ enum Client {
 /// A connection being made or standing.
 #[derive(Debug)]
 pub(super) struct Link {
+    /// `None` when it could not even be begun.
     client: Option<Client>,
-    task: JoinHandle<()>,
-    events: mpsc::Receiver<LinkEvent>,
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        // Closes the socket without DISCONNECT: the broker publishes our last will.
-        self.task.abort();
-    }
+    polled: Polled<LinkEvent>,
 }
 
 impl Link {
     /// Begins to connect, and to listen when `listen`; must be called inside the runtime.
     pub(super) fn open(settings: &Settings, listen: bool) -> Self {
         let requests = usize::from(settings.limits.window) + SPARE_REQUESTS;
-        let (sender, events) = mpsc::channel(EVENTS_MAX);
         let transport = match TlsFiles::transport(settings.tls.as_ref()) {
             Ok(transport) => transport,
             Err(cause) => {
-                let task = tokio::spawn(async move {
-                    // Nobody to tell means that nobody waits.
-                    let _ = sender.send(LinkEvent::Lost(cause)).await;
-                });
-                return Self { client: None, task, events };
+                return Self { client: None, polled: Polled::failed(LinkEvent::Lost(cause)) };
             }
         };
-        let topics = settings.subscriptions.clone();
-        let (client, task) = match settings.version {
+        let (topics, limits) = (settings.subscriptions.clone(), settings.limits);
+        let (client, polled) = match settings.version {
             Version::V3_1_1 => {
                 let (client, event_loop) = v4::open(settings, transport, requests);
-                (Client::V4(client), tokio::spawn(v4::drive(event_loop, topics, sender)))
+                let drive = |sender| v4::drive(event_loop, topics, sender);
+                (Client::V4(client), Polled::start(EVENTS_MAX, drive))
             }
             Version::V5 => {
                 let (client, event_loop) = v5::open(settings, transport, requests);
-                let limits = settings.limits;
-                (Client::V5(client), tokio::spawn(v5::drive(event_loop, topics, limits, sender)))
+                let drive = |sender| v5::drive(event_loop, topics, limits, sender);
+                (Client::V5(client), Polled::start(EVENTS_MAX, drive))
             }
         };
-        let link = Self { client: Some(client), task, events };
+        let link = Self { client: Some(client), polled };
         if listen {
             link.listen(settings);
         }
@@ -177,11 +165,11 @@ impl Link {
 
     pub(super) async fn event(&mut self) -> LinkEvent {
         let ended = || LinkEvent::Lost("the connection's task ended".to_owned());
-        self.events.recv().await.unwrap_or_else(ended)
+        self.polled.event().await.unwrap_or_else(ended)
     }
 
     pub(super) fn try_event(&mut self) -> Option<LinkEvent> {
-        self.events.try_recv().ok()
+        self.polled.try_event()
     }
 
     /// Queues a publish; false when the queue is full, which the window rules out.

@@ -9,11 +9,11 @@ use rumqttc::{
     SubscribeFilter, SubscribeReasonCode,
 };
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use super::events::{Publish, Topics, Verb};
 use super::types::Settings;
 use crate::publish::TlsFiles;
+use crate::publish::polled::Polled;
 
 /// Wait for TCP, CONNACK and each flush, in seconds.
 const CONNECT_WAIT_S: u64 = 5;
@@ -51,29 +51,18 @@ pub(super) enum LinkEvent {
 pub(super) struct Link {
     /// `None` when it could not even be begun.
     client: Option<AsyncClient>,
-    task: JoinHandle<()>,
-    events: mpsc::Receiver<LinkEvent>,
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        // Without a DISCONNECT the broker publishes our last will, which says the truth.
-        self.task.abort();
-    }
+    polled: Polled<LinkEvent>,
 }
 
 impl Link {
     /// Begins to connect; must be called inside the runtime.
     pub(super) fn open(settings: &Settings, topics: &Topics, will: Vec<u8>) -> Self {
-        let (sender, events) = mpsc::channel(EVENTS_MAX);
         let mut options = options(settings, topics, will);
         match TlsFiles::transport(settings.tls.as_ref()) {
             Ok(transport) => drop(options.set_transport(transport)),
             Err(cause) => {
                 let lost = LinkEvent::Lost { cause, connect_sent: false };
-                // Nobody to tell means that nobody waits.
-                let task = tokio::spawn(async move { drop(sender.send(lost).await) });
-                return Self { client: None, task, events };
+                return Self { client: None, polled: Polled::failed(lost) };
             }
         }
         let (client, mut event_loop) = AsyncClient::new(options, REQUESTS_MAX);
@@ -81,8 +70,8 @@ impl Link {
         network.set_tcp_nodelay(true);
         network.set_connection_timeout(CONNECT_WAIT_S);
         event_loop.set_network_options(network);
-        let task = tokio::spawn(drive(event_loop, sender));
-        Self { client: Some(client), task, events }
+        let polled = Polled::start(EVENTS_MAX, |sender| drive(event_loop, sender));
+        Self { client: Some(client), polled }
     }
 
     pub(super) async fn event(&mut self) -> LinkEvent {
@@ -90,7 +79,7 @@ impl Link {
             cause: "the connection's task ended".to_owned(),
             connect_sent: true,
         };
-        self.events.recv().await.unwrap_or_else(ended)
+        self.polled.event().await.unwrap_or_else(ended)
     }
 
     /// False when the queue is full.
