@@ -12,7 +12,7 @@
 //!
 //! # Format
 //! `journal.tail`: the newest rows, appended with one write and one flush of a few sectors
-//! (`tail.rs` says how and why). What is in it is committed.
+//! (`tail/mod.rs` says how and why). What is in it is committed.
 //!
 //! `journal.db`: everything older, an SQLite database in WAL mode:
 //! - `row(id, epoch, seq, kind, at, payload, detail)`: `id` grows by one per row and is never

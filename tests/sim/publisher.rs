@@ -1,4 +1,4 @@
-//! The publisher's thread around the real session (`src/publish/client.rs`).
+//! The publisher's thread around the real session (`src/publish/client/mod.rs`).
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,4 @@
-//! Answers and replays between the command stage and the session (`src/publish/client.rs`), and
+//! Answers and replays between the command stage and the session (`src/publish/client/mod.rs`), and
 //! what of them the oracle is told.
 
 use crrd::journal;

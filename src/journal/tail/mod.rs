@@ -19,13 +19,16 @@
 //! `fdatasync`: what a verdict costs the device is its sectors. Elsewhere the same bytes go
 //! through the page cache, whose pages are larger.
 
-use std::collections::BTreeMap;
+mod groups;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::types::{Entry, RowId, RowKind, Sync};
+pub(super) use groups::{Found, Stored, read};
+use groups::{encode, encoded_bytes};
 
 /// Size of the file in bytes: some minutes of verdicts while the database cannot be written.
 pub(super) const TAIL_BYTES: usize = 1 << 20;
@@ -35,217 +38,6 @@ const SECTOR_BYTES: usize = 512;
 const DIRECT_UNITS_BYTES: [usize; 2] = [SECTOR_BYTES, 4096];
 /// Alignment of the memory that `O_DIRECT` writes from, in bytes.
 const MEMORY_ALIGN_BYTES: usize = 4096;
-/// `crrT`: a group begins here.
-const MAGIC: [u8; 4] = *b"crrT";
-/// Magic, body length, CRC.
-const HEADER_BYTES: usize = 12;
-/// Write number, cursor, first row, number of rows.
-const PREFIX_BYTES: usize = 28;
-/// Kind, epoch, seq, time, three lengths.
-const ROW_BYTES: usize = 29;
-/// Stands for the length of a mask that is not there.
-const NO_MASK: u32 = u32::MAX;
-
-/// Rows written at once, as they are read back.
-#[derive(Debug, PartialEq, Eq)]
-struct Group {
-    write: u64,
-    cursor: RowId,
-    first: RowId,
-    entries: Vec<Entry>,
-}
-
-/// What a tail holds.
-#[derive(Debug, Default)]
-pub(super) struct Found {
-    /// Rows by number, those the database has included.
-    rows: BTreeMap<RowId, Written>,
-    /// Highest write number.
-    write: u64,
-}
-
-/// A row as it lies in the tail.
-#[derive(Debug)]
-pub(super) struct Written {
-    /// Number of its write.
-    write: u64,
-    /// Delivery cursor at that time.
-    pub(super) cursor: RowId,
-    pub(super) entry: Entry,
-}
-
-/// Where the database stands.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Stored {
-    /// Its newest row.
-    pub(super) newest: RowId,
-    /// Number of the first write after the last move to it.
-    pub(super) write: u64,
-    /// It is new: the one before was lost, and the tail is all there is.
-    pub(super) fresh: bool,
-}
-
-impl Found {
-    /// Number of the next write.
-    pub(super) fn next_write(&self, stored: Stored) -> u64 {
-        stored.write.max(self.write + 1)
-    }
-
-    /// Number of the newest row; 0 when there is none.
-    pub(super) fn newest(&self) -> RowId {
-        self.rows.last_key_value().map_or(0, |(id, _)| *id)
-    }
-
-    /// Rows that follow those of the database, as they were written one after the other. What
-    /// lies behind a hole was written after something that a power cut took; what was written
-    /// before the row in front of it is a leftover, of a write that failed or from behind such a
-    /// hole. All rows when the database is fresh.
-    pub(super) fn following(&self, stored: Stored) -> impl Iterator<Item = (RowId, &Written)> {
-        let Stored { newest, write, fresh } = stored;
-        let mut last = (newest, write);
-        self.after(newest).take_while(move |(id, row)| {
-            let follows = *id == last.0 + 1 && row.write >= last.1;
-            last = (*id, row.write);
-            fresh || follows
-        })
-    }
-
-    /// All rows after `after`, leftovers too.
-    pub(super) fn after(&self, after: RowId) -> impl Iterator<Item = (RowId, &Written)> {
-        self.rows.range(after + 1..).map(|(id, row)| (*id, row))
-    }
-
-    /// Highest boot epoch of any row.
-    pub(super) fn epoch(&self) -> u32 {
-        self.rows.values().map(|row| row.entry.epoch).max().unwrap_or(0)
-    }
-}
-
-/// Reads a tail; one that is not there is empty, groups that are not whole are passed over.
-///
-/// # Errors
-/// When the file cannot be read.
-pub(super) fn read(path: &Path) -> io::Result<Found> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(scan(&bytes)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Found::default()),
-        Err(e) => Err(e),
-    }
-}
-
-fn scan(bytes: &[u8]) -> Found {
-    let mut groups = Vec::new();
-    let mut at = 0;
-    while at + HEADER_BYTES <= bytes.len() {
-        let found = decode(&bytes[at..]);
-        at += found.as_ref().map_or(SECTOR_BYTES, |(_, length)| sectors(*length));
-        groups.extend(found.map(|(group, _)| group));
-    }
-    groups.sort_by_key(|group| group.write);
-    let mut all = Found::default();
-    for Group { write, cursor, first, entries } in groups {
-        all.write = write;
-        let rows = entries.into_iter().map(|entry| Written { write, cursor, entry });
-        all.rows.extend((first..).zip(rows));
-    }
-    all
-}
-
-/// Bytes a group takes in the file.
-fn sectors(bytes: usize) -> usize {
-    bytes.next_multiple_of(SECTOR_BYTES)
-}
-
-fn encoded_bytes(entries: &[Entry]) -> usize {
-    let row = |e: &Entry| {
-        ROW_BYTES + e.payload.len() + e.detail.len() + e.mask.as_ref().map_or(0, Vec::len)
-    };
-    HEADER_BYTES + PREFIX_BYTES + entries.iter().map(row).sum::<usize>()
-}
-
-/// Appends a group to `out`. Lengths fit 32 bits: a group is at most [`TAIL_BYTES`] long.
-fn encode(write: u64, cursor: RowId, first: RowId, entries: &[Entry], out: &mut Vec<u8>) {
-    let begin = out.len();
-    let body_bytes = encoded_bytes(entries) - HEADER_BYTES;
-    out.extend(MAGIC);
-    out.extend((body_bytes as u32).to_le_bytes());
-    out.extend([0; 4]);
-    for number in [write, cursor, first] {
-        out.extend(number.to_le_bytes());
-    }
-    out.extend((entries.len() as u32).to_le_bytes());
-    for entry in entries {
-        out.push(entry.kind as u8);
-        out.extend(entry.epoch.to_le_bytes());
-        out.extend(entry.seq.to_le_bytes());
-        out.extend(entry.at_unix_s.to_le_bytes());
-        let mask_bytes = entry.mask.as_ref().map_or(NO_MASK, |mask| mask.len() as u32);
-        for length in [entry.payload.len() as u32, entry.detail.len() as u32, mask_bytes] {
-            out.extend(length.to_le_bytes());
-        }
-        out.extend(&entry.payload);
-        out.extend(&entry.detail);
-        out.extend(entry.mask.iter().flatten());
-    }
-    let body = begin + HEADER_BYTES;
-    let sum = crc32fast::hash(&out[body..]).to_le_bytes();
-    out[body - 4..body].copy_from_slice(&sum);
-}
-
-/// The group at the beginning of `bytes` and its length; `None` when there is no whole one.
-fn decode(bytes: &[u8]) -> Option<(Group, usize)> {
-    let mut header = Cursor(bytes);
-    if header.take(4)? != MAGIC {
-        return None;
-    }
-    let (length, sum) = (header.u32()? as usize, header.u32()?);
-    let body = header.take(length)?;
-    if crc32fast::hash(body) != sum {
-        return None;
-    }
-    let mut body = Cursor(body);
-    let (write, cursor, first) = (body.u64()?, body.u64()?, body.u64()?);
-    let count = body.u32()?;
-    let entries = (0..count).map(|_| body.entry()).collect::<Option<_>>()?;
-    Some((Group { write, cursor, first, entries }, HEADER_BYTES + length))
-}
-
-/// Takes bytes from the front.
-struct Cursor<'a>(&'a [u8]);
-
-impl<'a> Cursor<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (front, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(front)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
-    }
-
-    fn entry(&mut self) -> Option<Entry> {
-        let kind = RowKind::from_i64(self.take(1)?[0].into())?;
-        let (epoch, seq, at_unix_s) = (self.u32()?, self.u32()?, self.u64()?);
-        let (payload, detail, mask) = (self.u32()?, self.u32()?, self.u32()?);
-        Some(Entry {
-            epoch,
-            seq,
-            kind,
-            at_unix_s,
-            payload: self.take(payload as usize)?.to_vec(),
-            detail: self.take(detail as usize)?.to_vec(),
-            mask: match mask {
-                NO_MASK => None,
-                length => Some(self.take(length as usize)?.to_vec()),
-            },
-        })
-    }
-}
 
 /// The tail, open for writing. What it held must be in the database: it is written over.
 #[derive(Debug)]
@@ -342,8 +134,11 @@ fn open_direct(path: &Path) -> Option<(File, usize)> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
+    use super::groups::{scan, sectors};
     use super::*;
 
     fn entry(seq: u32, bytes: usize, mask: Option<usize>) -> Entry {
