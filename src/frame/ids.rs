@@ -124,6 +124,37 @@ impl fmt::Display for PartId {
     }
 }
 
+/// A consumer of the record, by the name it gives itself; as short as a part id.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConsumerId(PartId);
+
+impl ConsumerId {
+    /// # Errors
+    /// When `name` is empty, too long or holds anything but ASCII letters, digits, `-`, `_`, `.`.
+    pub fn new(name: &str) -> Result<Self, IdError> {
+        let rule = "1 to 16 ASCII letters, digits, '-', '_' or '.'";
+        check("consumer", name, PartId::BYTES_MAX, rule)?;
+        Ok(Self(PartId::new(name)?))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl fmt::Debug for ConsumerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ConsumerId({:?})", self.as_str())
+    }
+}
+
+impl fmt::Display for ConsumerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@ mod pool;
 mod view;
 
 pub use affine::Affine;
-pub use ids::{CameraId, IdError, Nanos, PartId, RecipeId, StationId, TriggerId};
+pub use ids::{CameraId, ConsumerId, IdError, Nanos, PartId, RecipeId, StationId, TriggerId};
 pub use leased::{Facts, Frame, FrameMeta};
 pub use map::AnomalyMap;
 pub use pixel::{Mosaic, PixelFormat};

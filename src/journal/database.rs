@@ -7,6 +7,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::error::{JournalError, JournalErrorKind};
 use super::types::{Row, RowId, RowKind};
+use crate::frame::ConsumerId;
+use crate::message::Receipt;
 
 /// Marks the file as a crrd journal ("crrd" in ASCII).
 const APPLICATION_ID: i64 = 0x6372_7264;
@@ -33,6 +35,12 @@ CREATE TABLE row (
 CREATE TABLE mask (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 INSERT INTO meta VALUES ('epoch', 0), ('cursor', 0), ('write', 0);
+";
+
+/// Came later; a program that does not know it is not harmed by it.
+const CONSUMERS: &str = "
+CREATE TABLE IF NOT EXISTS consumer (
+  rank INTEGER PRIMARY KEY, name TEXT NOT NULL, epoch INTEGER NOT NULL, seq INTEGER NOT NULL) STRICT;
 ";
 
 /// Opens the writer's connection, creating the schema in a new file.
@@ -69,6 +77,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, JournalError> {
         }
     }
     check(&connection, path)?;
+    connection.execute_batch(CONSUMERS).map_err(fail)?;
     Ok(connection)
 }
 
@@ -130,6 +139,36 @@ pub(super) fn write_meta(connection: &Connection, key: &str, value: u64) -> rusq
         1 => Ok(()),
         _ => Err(rusqlite::Error::QueryReturnedNoRows),
     }
+}
+
+/// What consumers have confirmed, in the order they were heard of last.
+pub(super) fn receipts(connection: &Connection) -> rusqlite::Result<Vec<Receipt>> {
+    let sql = "SELECT count(*) FROM sqlite_schema WHERE name = 'consumer'";
+    let there: u64 = connection.query_row(sql, [], |row| row.get(0))?;
+    if there == 0 {
+        return Ok(Vec::new());
+    }
+    let mut statement =
+        connection.prepare("SELECT name, epoch, seq FROM consumer ORDER BY rank")?;
+    let rows = statement.query_map([], |row| {
+        let name: String = row.get(0)?;
+        let consumer = ConsumerId::new(&name).map_err(|_| rusqlite::Error::InvalidQuery)?;
+        Ok(Receipt { consumer, epoch: row.get(1)?, seq: row.get(2)? })
+    })?;
+    rows.collect()
+}
+
+pub(super) fn write_receipts(
+    connection: &Connection,
+    receipts: &[Receipt],
+) -> rusqlite::Result<()> {
+    connection.execute("DELETE FROM consumer", [])?;
+    let mut statement =
+        connection.prepare_cached("INSERT INTO consumer VALUES (?1, ?2, ?3, ?4)")?;
+    for (rank, Receipt { consumer, epoch, seq }) in receipts.iter().enumerate() {
+        statement.execute(rusqlite::params![rank as u64, consumer.as_str(), epoch, seq])?;
+    }
+    Ok(())
 }
 
 /// Number of the newest row; 0 when there is none.

@@ -20,6 +20,7 @@
 //!   record for audit.
 //! - `mask(id, body)`: the mask message of a row, apart so that masks can go first.
 //! - `meta(key, value)`: boot `epoch`, delivery `cursor`, number of the tail's next `write`.
+//! - `consumer(rank, name, epoch, seq)`: what consumers have confirmed ([`Receipts`]).
 //!
 //! `epoch` (a text file): a second copy of the boot epoch, so that (epoch, seq) stays unique even
 //! when the database is lost. `lock`: held while the journal is open. `damaged-EPOCH.db`: a
@@ -58,6 +59,7 @@ mod error;
 mod folder;
 mod open;
 mod reader;
+mod receipts;
 mod shared;
 mod store;
 mod tail;
@@ -71,6 +73,7 @@ mod writer;
 pub use error::{JournalError, JournalErrorKind};
 pub use open::Journal;
 pub use reader::Reader;
+pub use receipts::{CONSUMERS_MAX, Receipts};
 pub use types::{Entry, Notice, Opened, Options, Restarted, Row, RowId, RowKind, Stats, Sync};
 pub use view::{Facts, Record, View};
 pub use writer::Writer;

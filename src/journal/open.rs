@@ -9,6 +9,7 @@ use super::database::{self, PAGE_BYTES};
 use super::error::{JournalError, JournalErrorKind};
 use super::folder::Folder;
 use super::reader::Reader;
+use super::receipts::Receipts;
 use super::shared::Shared;
 use super::store::{Numbered, Store};
 use super::tail::{self, Found, Stored, Tail};
@@ -65,7 +66,12 @@ impl Journal {
         let write = database::read_meta(&connection, "write").map_err(fail)?;
         let before = Stored { newest, write, fresh: stored == 0 };
         let write = found.next_write(before);
-        let mut store = Store::new(connection, &path, options, epoch, newest);
+        let receipts = match &damage {
+            None => Receipts::new(database::receipts(&connection).map_err(fail)?),
+            // To be stored anew with what is carried over.
+            Some((moved_to, _)) => saved_receipts(moved_to),
+        };
+        let mut store = Store::new(connection, &path, options, epoch, newest, receipts);
         let (cursor, restarted) = match damage {
             None => (adopt(&mut store, &found, before, cursor)?, None),
             Some((moved_to, cause)) => {
@@ -101,6 +107,16 @@ fn adopt(
         store.put(&rows, cursor, found.next_write(before))?;
     }
     Ok(cursor)
+}
+
+/// What can still be read of the receipts in a damaged database.
+fn saved_receipts(moved_to: &Path) -> Receipts {
+    let receipts = Receipts::default();
+    let old = Connection::open(moved_to).and_then(|old| database::receipts(&old));
+    for receipt in old.unwrap_or_default() {
+        receipts.note(receipt);
+    }
+    receipts
 }
 
 fn check_options(options: &Options) -> Result<(), JournalError> {

@@ -8,8 +8,10 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::database;
 use super::error::JournalError;
+use super::receipts::Receipts;
 use super::trim::{self, Trimmed};
 use super::types::{Entry, Notice, Options, RowId};
+use crate::message::Receipt;
 
 /// A row with its number.
 pub(super) type Numbered = (RowId, Arc<Entry>);
@@ -32,6 +34,7 @@ pub(super) struct Store {
     epoch: u32,
     /// Newest row in the database.
     newest: RowId,
+    receipts: Receipts,
 }
 
 impl Store {
@@ -41,8 +44,14 @@ impl Store {
         options: &Options,
         epoch: u32,
         newest: RowId,
+        receipts: Receipts,
     ) -> Self {
-        Self { connection, path: path.to_owned(), options: options.clone(), epoch, newest }
+        let (path, options) = (path.to_owned(), options.clone());
+        Self { connection, path, options, epoch, newest, receipts }
+    }
+
+    pub(super) fn receipts(&self) -> &Receipts {
+        &self.receipts
     }
 
     pub(super) fn epoch(&self) -> u32 {
@@ -75,8 +84,13 @@ impl Store {
         cursor: RowId,
         write: u64,
     ) -> Result<Stored, JournalError> {
-        let done = self.transact(rows, cursor, write);
+        let receipts = self.receipts.unstored();
+        let confirmed = receipts.as_ref().map(|(receipts, _)| receipts.as_slice());
+        let done = self.transact(rows, cursor, write, confirmed);
         let done = done.map_err(|e| JournalError::sqlite("write", &self.path, e))?;
+        if let Some((_, changes)) = receipts {
+            self.receipts.note_stored(changes);
+        }
         self.newest = done.newest;
         Ok(done)
     }
@@ -86,6 +100,7 @@ impl Store {
         rows: &[Numbered],
         cursor: RowId,
         write: u64,
+        receipts: Option<&[Receipt]>,
     ) -> rusqlite::Result<Stored> {
         let behavior = TransactionBehavior::Immediate;
         let transaction = Transaction::new(&mut self.connection, behavior)?;
@@ -94,6 +109,9 @@ impl Store {
         }
         database::write_meta(&transaction, "cursor", cursor)?;
         database::write_meta(&transaction, "write", write)?;
+        if let Some(receipts) = receipts {
+            database::write_receipts(&transaction, receipts)?;
+        }
         let mut newest = rows.last().map_or(self.newest, |(id, _)| *id);
         let now_s = rows.iter().map(|(_, entry)| entry.at_unix_s).max().unwrap_or(0);
         // What was just appended is not for trimming: its caller is about to publish it.

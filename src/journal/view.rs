@@ -13,6 +13,7 @@ use super::error::{JournalError, JournalErrorKind};
 use super::folder::Folder;
 use super::tail::{self, Found, Stored};
 use super::types::{Entry, RowId, RowKind};
+use crate::message::Receipt;
 
 /// A row with everything the journal knows of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct Facts {
     pub bytes: u64,
     /// Damaged databases that were put aside.
     pub put_aside: usize,
+    /// What consumers have confirmed, by name.
+    pub receipts: Vec<Receipt>,
 }
 
 /// A journal opened for reading.
@@ -84,6 +87,8 @@ impl View {
         let fail = |e| JournalError::sqlite("read", &self.path, e);
         let epoch = database::read_meta(&self.connection, "epoch").map_err(fail)?;
         let cursor = database::read_meta(&self.connection, "cursor").map_err(fail)?;
+        let mut receipts = database::receipts(&self.connection).map_err(fail)?;
+        receipts.sort_by_key(|receipt| receipt.consumer);
         let (mut in_tail, mut newest, mut noted) = (0, stored.newest, 0);
         for (id, row) in self.tail.following(stored) {
             (in_tail, newest, noted) = (in_tail + 1, id, row.cursor.max(noted));
@@ -96,6 +101,7 @@ impl View {
             in_tail,
             bytes: self.folder.bytes(),
             put_aside: self.folder.aside()?.len(),
+            receipts,
         })
     }
 

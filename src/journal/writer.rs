@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::error::JournalError;
+use super::receipts::Receipts;
 use super::shared::Shared;
 use super::store::{Numbered, Store, Stored};
 use super::tail::Tail;
@@ -16,6 +17,9 @@ const CURSOR_STEP_ROWS: u64 = 64;
 /// Rows that wait in the tail before they go to the database together: the cost of a transaction
 /// is spread over them, and it stays short.
 const STORE_ROWS: usize = 256;
+/// Calls of [`Writer::settle`] that a receipt waits for rows to ride along with: some twenty
+/// seconds on a usual line, where as many rows have gathered by then.
+const RECEIPT_CALLS: u32 = 256;
 /// Calls of [`Writer::settle`] between attempts while the database cannot be written: some
 /// seconds on an idle line.
 const PAUSE_CALLS: u32 = 32;
@@ -31,6 +35,8 @@ pub struct Writer {
     stats: Stats,
     /// Calls of [`Writer::settle`] to let pass, after one that failed.
     pause: u32,
+    /// Calls of [`Writer::settle`] with a receipt that is not stored.
+    receipt_calls: u32,
 }
 
 impl Writer {
@@ -42,7 +48,7 @@ impl Writer {
     ) -> Result<Self, JournalError> {
         let stats = Stats { bytes: store.bytes_used()?, ..Stats::default() };
         let next = shared.newest() + 1;
-        Ok(Self { store, tail, tail_path, next, shared, stats, pause: 0 })
+        Ok(Self { store, tail, tail_path, next, shared, stats, pause: 0, receipt_calls: 0 })
     }
 
     /// Commits the entries as one group; when this returns they are as safe as
@@ -84,7 +90,7 @@ impl Writer {
     pub fn settle(&mut self) -> Result<(), JournalError> {
         let ahead = self.shared.acknowledged() >= self.shared.stored() + CURSOR_STEP_ROWS;
         let waiting = self.shared.waiting_len();
-        let due = waiting >= STORE_ROWS || ahead || self.pause == 1;
+        let due = waiting >= STORE_ROWS || ahead || self.receipts_due() || self.pause == 1;
         // After a failure not at every call: the rows are safe, and a full disk stays full.
         match self.pause {
             0 | 1 if due => self.store(&[]),
@@ -93,6 +99,18 @@ impl Writer {
                 Ok(())
             }
         }
+    }
+
+    /// Receipts ride along with rows; on a line that stands still they do not wait for ever.
+    fn receipts_due(&mut self) -> bool {
+        let waits = self.store.receipts().is_changed();
+        self.receipt_calls = if waits { self.receipt_calls + 1 } else { 0 };
+        self.receipt_calls >= RECEIPT_CALLS
+    }
+
+    /// What consumers have confirmed: to be told of new receipts, and asked.
+    pub fn receipts(&self) -> Receipts {
+        self.store.receipts().clone()
     }
 
     /// Whether the last attempt to write the database failed.
@@ -107,7 +125,8 @@ impl Writer {
     /// # Errors
     /// When the last transaction failed.
     pub fn close(mut self) -> Result<(), JournalError> {
-        let behind = self.shared.acknowledged() > self.shared.stored();
+        let behind =
+            self.shared.acknowledged() > self.shared.stored() || self.store.receipts().is_changed();
         if behind || self.shared.waiting_len() > 0 { self.store(&[]) } else { Ok(()) }
     }
 
@@ -130,7 +149,7 @@ impl Writer {
             .store
             .put(&rows, cursor, self.tail.next_write())
             .inspect_err(|_| self.pause = PAUSE_CALLS)?;
-        self.pause = 0;
+        (self.pause, self.receipt_calls) = (0, 0);
         // In this order: a reader that misses a row here finds it in the database.
         self.shared.all_stored();
         self.tail.rewind();

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 
 use super::{PAYLOAD_VERSION, push_json_text};
-use crate::frame::{PartId, RecipeId, TriggerId};
+use crate::frame::{ConsumerId, PartId, RecipeId, TriggerId};
 
 /// Longest command and receipt in bytes: three times the longest legal one.
 pub const COMMAND_BYTES_MAX: usize = 512;
@@ -279,19 +279,35 @@ fn id_in(payload: &[u8]) -> u32 {
     serde_json::from_slice::<OnlyId>(payload).map_or(0, |only| only.id)
 }
 
-/// A receipt: everything of `epoch` up to and including `seq` has arrived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// What a consumer says it has: everything of `epoch` up to and including `seq`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Who says so.
+    pub consumer: ConsumerId,
+    /// Boot epoch.
+    pub epoch: u32,
+    /// Result number.
+    pub seq: u32,
+}
+
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WireReceipt {
+struct WireReceipt<'a> {
     v: u8,
     e: u32,
     q: u32,
+    #[serde(borrow)]
+    c: Option<&'a str>,
 }
 
-/// Reads a consumer's receipt as (epoch, seq); `None` when it is none.
-pub fn decode_receipt(payload: &[u8]) -> Option<(u32, u32)> {
-    let receipt: WireReceipt = serde_json::from_slice(payload).ok()?;
-    (receipt.v == PAYLOAD_VERSION).then_some((receipt.e, receipt.q))
+/// Name of a consumer that gives none.
+const CONSUMER_UNNAMED: &str = "-";
+
+/// Reads a consumer's receipt; `None` when it is none.
+pub fn decode_receipt(payload: &[u8]) -> Option<Receipt> {
+    let WireReceipt { v, e: epoch, q: seq, c } = serde_json::from_slice(payload).ok()?;
+    let consumer = ConsumerId::new(c.unwrap_or(CONSUMER_UNNAMED)).ok()?;
+    (v == PAYLOAD_VERSION).then_some(Receipt { consumer, epoch, seq })
 }
 
 #[cfg(test)]
@@ -371,9 +387,20 @@ mod tests {
     }
 
     #[test]
-    fn a_receipt_names_epoch_and_number() {
-        assert_eq!(decode_receipt(br#"{"v":1,"e":3,"q":17}"#), Some((3, 17)));
-        for bad in ["", "{}", r#"{"v":2,"e":3,"q":17}"#, r#"{"v":1,"e":3,"q":17,"x":0}"#] {
+    fn a_receipt_names_consumer_epoch_and_number() {
+        let receipt = |name: &str| {
+            Some(Receipt { consumer: ConsumerId::new(name).unwrap(), epoch: 3, seq: 17 })
+        };
+        assert_eq!(decode_receipt(br#"{"v":1,"e":3,"q":17}"#), receipt("-"));
+        assert_eq!(decode_receipt(br#"{"v":1,"c":"mes","e":3,"q":17}"#), receipt("mes"));
+        for bad in [
+            "",
+            "{}",
+            r#"{"v":2,"e":3,"q":17}"#,
+            r#"{"v":1,"e":3,"q":17,"x":0}"#,
+            r#"{"v":1,"e":3,"q":17,"c":""}"#,
+            r#"{"v":1,"e":3,"q":17,"c":"a/b"}"#,
+        ] {
             assert_eq!(decode_receipt(bad.as_bytes()), None, "{bad}");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{PAYLOAD_VERSION, push_json_text};
+use super::{PAYLOAD_VERSION, Receipt, push_json_text};
 use crate::calibrate::CalibrationId;
 use crate::frame::Nanos;
 
@@ -25,7 +25,7 @@ pub struct Counters {
 
 /// What the health topic says; counts are since the start of the station.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HealthRecord {
+pub struct HealthRecord<'a> {
     /// Boot epoch.
     pub epoch: u32,
     /// Seconds since the start.
@@ -44,23 +44,24 @@ pub struct HealthRecord {
     pub reconnects: u64,
     /// Verdicts that went to `hist`.
     pub hist: u64,
-    /// Newest verdict that a consumer confirmed, as (epoch, seq); zeros when none did.
-    pub confirmed: (u32, u32),
+    /// What each consumer has confirmed.
+    pub receipts: &'a [Receipt],
 }
 
 /// The metrics as JSON: `v, e, up, n, pass, rej, inv, test, late,
-/// miss, p50, p99, back, conn, hist, ce, cq`.
-/// Latencies in 0.1 ms.
-pub fn encode_health(health: &HealthRecord) -> String {
-    let mut out = String::with_capacity(200);
+/// miss, p50, p99, back, conn, hist, ce, cq, ack`. Latencies in 0.1 ms; `ce` and `cq` are the newest
+/// of the receipts, zeros when there is none.
+pub fn encode_health(health: &HealthRecord<'_>) -> String {
+    let mut out = String::with_capacity(300);
     let tenths = |latency: Nanos| latency.0 / 100_000;
     let c = &health.counters;
+    let newest = health.receipts.iter().map(|r| (r.epoch, r.seq)).max().unwrap_or_default();
     // Writing to a String cannot fail.
     let _ = write!(
         out,
         "{{\"v\":{PAYLOAD_VERSION},\"e\":{},\"up\":{},\"n\":{},\"pass\":{},\"rej\":{},\"inv\":{},\
          \"test\":{},\"late\":{},\"miss\":{},\"p50\":{},\"p99\":{},\"back\":{},\"conn\":{},\"hist\":{},\
-         \"ce\":{},\"cq\":{}}}",
+         \"ce\":{},\"cq\":{},\"ack\":[",
         health.epoch,
         health.up_s,
         c.parts,
@@ -75,9 +76,14 @@ pub fn encode_health(health: &HealthRecord) -> String {
         health.backlog_rows,
         health.reconnects,
         health.hist,
-        health.confirmed.0,
-        health.confirmed.1,
+        newest.0,
+        newest.1,
     );
+    for (i, Receipt { consumer, epoch, seq }) in health.receipts.iter().enumerate() {
+        let comma = if i == 0 { "" } else { "," };
+        let _ = write!(out, "{comma}[\"{consumer}\",{epoch},{seq}]");
+    }
+    out.push_str("]}");
     out
 }
 
@@ -124,6 +130,7 @@ pub fn encode_calibration_change(change: &CalibrationChange<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::ConsumerId;
 
     #[test]
     fn metrics_and_calibration_changes_are_byte_for_byte_the_documented_ones() {
@@ -137,11 +144,15 @@ mod tests {
             backlog_rows: 5,
             reconnects: 1,
             hist: 7,
-            confirmed: (3, 5),
+            receipts: &["hmi", "mes"].map(|name| Receipt {
+                consumer: ConsumerId::new(name).unwrap(),
+                epoch: 3,
+                seq: name.len() as u32 + u32::from(name == "mes"),
+            }),
         };
         assert_eq!(
             encode_health(&health),
-            r#"{"v":1,"e":3,"up":60,"n":6,"pass":4,"rej":1,"inv":1,"test":0,"late":1,"miss":2,"p50":123,"p99":987,"back":5,"conn":1,"hist":7,"ce":3,"cq":5}"#
+            r#"{"v":1,"e":3,"up":60,"n":6,"pass":4,"rej":1,"inv":1,"test":0,"late":1,"miss":2,"p50":123,"p99":987,"back":5,"conn":1,"hist":7,"ce":3,"cq":4,"ack":[["hmi",3,3],["mes",3,4]]}"#
         );
         let change = CalibrationChange {
             epoch: 3,

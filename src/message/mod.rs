@@ -18,8 +18,8 @@ pub use binary::{
     BINARY_BYTES, BinaryError, ByteOrder, binary_of_payload, decode_binary, encode_binary,
 };
 pub use command::{
-    Armament, COMMAND_BYTES_MAX, Command, Mode, Refusal, Reply, ReplyCode, Request, decode_command,
-    decode_receipt, encode_reply,
+    Armament, COMMAND_BYTES_MAX, Command, Mode, Receipt, Refusal, Reply, ReplyCode, Request,
+    decode_command, decode_receipt, encode_reply,
 };
 pub use detail::{Detail, encode_detail};
 pub use event::{Event, encode_event};

@@ -10,8 +10,10 @@ use super::observer::Snapshot;
 use super::tally::Latencies;
 use crate::calibrate::CalibrationId;
 use crate::frame::Nanos;
+use crate::journal::{self, Receipts};
 use crate::message::{
-    Counters, HealthRecord, StateRecord, VerdictRecord, encode_health, encode_offline, encode_state,
+    Counters, HealthRecord, Receipt, StateRecord, VerdictRecord, encode_health, encode_offline,
+    encode_state,
 };
 use crate::publish::{Flushed, Health, Publisher, ReplayRange};
 use crate::station::{Action, Event, Need, Settings, Station, Step};
@@ -20,6 +22,7 @@ pub(super) struct Board {
     epoch: u32,
     engine_sha256: String,
     inner: Mutex<Inner>,
+    receipts: Receipts,
     publisher: Mutex<Option<Publisher>>,
 }
 
@@ -27,8 +30,6 @@ struct Inner {
     station: Station,
     calibration: CalibrationId,
     latencies: Latencies,
-    /// Newest (epoch, seq) that a consumer confirmed, with all before it.
-    confirmed: (u32, u32),
 }
 
 /// State and counters are whole between any two instructions that hold the lock.
@@ -44,14 +45,14 @@ impl Board {
         settings: Settings,
         engine_sha256: String,
         calibration: CalibrationId,
+        receipts: Receipts,
     ) -> Self {
         let mut station = Station::new(epoch, settings);
         for need in [Need::Engine, Need::Calibration, Need::Journal] {
             station.step(Nanos(0), Event::Need(need, true), &mut Step::new());
         }
-        let inner =
-            Inner { station, calibration, latencies: Latencies::default(), confirmed: (0, 0) };
-        Self { epoch, engine_sha256, inner: Mutex::new(inner), publisher: Mutex::new(None) }
+        let inner = Mutex::new(Inner { station, calibration, latencies: Latencies::default() });
+        Self { epoch, engine_sha256, inner, receipts, publisher: Mutex::new(None) }
     }
 
     /// From now on changes are published.
@@ -107,25 +108,31 @@ impl Board {
         lock(&self.publisher).as_ref().is_some_and(|publisher| publisher.replay(range))
     }
 
-    /// A consumer has everything up to this verdict. One that was never sent is a mistake.
-    pub(super) fn confirmed(&self, epoch: u32, seq: u32) {
-        let mut inner = lock(&self.inner);
-        if (epoch, seq) <= (self.epoch, inner.station.seq()) {
-            inner.confirmed = inner.confirmed.max((epoch, seq));
+    /// A consumer has everything up to this verdict. One that was never sent is a mistake: false.
+    pub(super) fn confirmed(&self, receipt: Receipt) -> bool {
+        let newest = lock(&self.inner).station.seq();
+        let possible = (receipt.epoch, receipt.seq) <= (self.epoch, newest);
+        if possible && let Some(forgotten) = self.receipts.note(receipt) {
+            let (of, most) = (receipt.consumer, journal::CONSUMERS_MAX);
+            tracing::warn!(consumer = %of, %forgotten, most, "a new consumer confirms verdicts; \
+                the one not heard of for longest is forgotten");
         }
+        possible
     }
 
     /// Publishes the metrics of a station that has been up for `up`.
     pub(super) fn tell_health(&self, up: Nanos) {
         let Some(delivery) = self.health() else { return };
-        let payload = encode_health(&self.health_record(up, &delivery)).into_bytes();
+        let receipts = self.receipts.all();
+        let record = HealthRecord { receipts: &receipts, ..self.health_record(up, &delivery) };
+        let payload = encode_health(&record).into_bytes();
         if let Some(publisher) = &*lock(&self.publisher) {
             // Metrics that find no room are replaced by the next.
             let _ = publisher.tell_health(payload);
         }
     }
 
-    fn health_record(&self, up: Nanos, delivery: &Health) -> HealthRecord {
+    fn health_record(&self, up: Nanos, delivery: &Health) -> HealthRecord<'static> {
         let inner = lock(&self.inner);
         let quantile = |q| inner.latencies.quantile(q).unwrap_or_default();
         HealthRecord {
@@ -138,7 +145,7 @@ impl Board {
             backlog_rows: delivery.backlog_rows,
             reconnects: delivery.reconnects,
             hist: delivery.late,
-            confirmed: inner.confirmed,
+            receipts: &[],
         }
     }
 

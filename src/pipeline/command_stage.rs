@@ -12,7 +12,9 @@ use super::progress::{Progress, Stage};
 use super::stage::{Outcome, Signals, TICK};
 use crate::capture::SoftTrigger;
 use crate::frame::Nanos;
-use crate::message::{Refusal, Reply, ReplyCode, decode_command, decode_receipt, encode_reply};
+use crate::message::{
+    Receipt, Refusal, Reply, ReplyCode, decode_command, decode_receipt, encode_reply,
+};
 use crate::publish::{Inbound, ReplayRange};
 use crate::station::{Action, Event, Step};
 use crate::sys::clock::Clock;
@@ -143,7 +145,10 @@ impl CommandStage {
 
     fn receipt(&self, payload: &[u8]) {
         match decode_receipt(payload) {
-            Some((epoch, seq)) => self.board.confirmed(epoch, seq),
+            Some(receipt) if self.board.confirmed(receipt) => {}
+            Some(Receipt { consumer, epoch, seq }) => {
+                tracing::warn!(%consumer, epoch, seq, "a receipt for what was never sent");
+            }
             None => tracing::warn!("a payload on the ack topic is no receipt"),
         }
     }

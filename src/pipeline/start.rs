@@ -144,7 +144,8 @@ impl Line {
             recipes: parts.recipes.iter().map(|recipe| recipe.id).collect(),
             software_trigger: fire.is_some(),
         };
-        let board = Arc::new(Board::new(opened.epoch, settings, spec.sha256.clone(), armed.id));
+        let (sha256, receipts) = (spec.sha256.clone(), writer.receipts());
+        let board = Arc::new(Board::new(opened.epoch, settings, sha256, armed.id, receipts));
         let live_expiry_s = live_expiry_s(parts.latency_ms_max);
         let health_every_ms = u64::from(parts.broker.health_s) * 1_000;
         let change = encode::calibration(opened.epoch, &armed, None);

@@ -2,6 +2,7 @@
 //! and no verdict follows that was not earned.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -296,6 +297,53 @@ fn verdicts_are_sent_again_as_they_were() {
     wait_for("the replay of this epoch", || plc.events("replayed").len() == 3);
     assert_eq!(plc.events("replayed")[2].number("n"), 5);
     assert_eq!(plc.code(r#""cmd":"replay","e":9,"q0":1,"q1":5"#), 8);
+}
+
+#[test]
+fn what_consumers_confirmed_is_known_after_restart_and_kill() {
+    let Some(broker) = Broker::start() else { return };
+    let plc = Plc::start(broker.port);
+    let mut bench = Bench::new(broker.port);
+    bench.pictures(6);
+    bench.camera("rate_hz = 100\nmode = \"loop\"");
+    let config = bench.config_with("health_s = 1");
+    let told = |epoch: i64| {
+        let all = plc.heard.on("crr/s1/health");
+        let newest = all.iter().map(Seen::of).rfind(|seen| seen.number("e") == epoch);
+        newest.map(|seen| seen.fields["ack"].clone())
+    };
+    let both = serde_json::json!([["-", 1, 10], ["mes", 1, 20]]);
+    let station = bench.run_text(&config);
+    wait_for("verdicts to confirm", || verdicts(&plc.heard).len() > 30);
+    plc.publish(ACK, false, r#"{"v":1,"e":1,"q":10}"#);
+    plc.publish(ACK, false, r#"{"v":1,"e":1,"q":20,"c":"mes"}"#);
+    plc.publish(ACK, false, r#"{"v":1,"e":1,"q":5,"c":"mes"}"#);
+    wait_for("both receipts", || told(1).as_ref() == Some(&both));
+    station.signal("TERM");
+    station.end();
+    assert_eq!(confirmed(&bench), ["up to e=1 q=10 by -", "up to e=1 q=20 by mes"]);
+
+    let station = bench.run_text(&config);
+    wait_for("the receipts of the run before", || told(2).as_ref() == Some(&both));
+    plc.publish(ACK, false, r#"{"v":1,"e":2,"q":1,"c":"mes"}"#);
+    // It rides along with the rows to the database.
+    wait_for("the receipt on disk", || confirmed(&bench)[1] == "up to e=2 q=1 by mes");
+    station.kill();
+    let _station = bench.run_text(&config);
+    let newer = serde_json::json!([["-", 1, 10], ["mes", 2, 1]]);
+    wait_for("the receipts after a kill", || told(3).as_ref() == Some(&newer));
+}
+
+/// What `crrd journal stats` says of consumers.
+fn confirmed(bench: &Bench) -> Vec<String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_crrd"))
+        .args(["journal", "stats", "--state-dir"])
+        .arg(bench.path("state"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines = text.lines().filter_map(|line| line.strip_prefix("confirmed"));
+    lines.map(|line| line.trim().to_owned()).collect()
 }
 
 #[test]

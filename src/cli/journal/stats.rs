@@ -1,4 +1,4 @@
-//! `crrd journal stats`: what is in it, by outcome and by day.
+//! `crrd journal stats`: what is in it, by outcome and by day, and what consumers have of it.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -8,8 +8,9 @@ use anyhow::Result;
 use super::Place;
 use super::rows::{Shown, Utc, each, outcome_name};
 use crate::journal::RowKind;
+use crate::message::Receipt;
 
-/// Counts rows by kind, outcome and day.
+/// Counts rows by kind, outcome and day; says what each consumer has confirmed.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -71,6 +72,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     println!("boot epoch    {}", facts.epoch_database);
     println!("bytes on disk {}", facts.bytes);
     println!("put aside     {} damaged databases", facts.put_aside);
+    for Receipt { consumer, epoch, seq } in &facts.receipts {
+        println!("confirmed     up to e={epoch} q={seq} by {consumer}");
+    }
     for (day, counts) in days {
         println!("{:13} {}", if day == "-" { "no date" } else { &day }, counts.line());
     }

@@ -119,6 +119,7 @@ fn carried_over(with_tail: bool) -> u64 {
     let batch: Vec<_> = (1..=2000).map(|seq| entry(opened.epoch, seq, Some(40))).collect();
     writer.append(&batch).unwrap();
     reader.acknowledge(500).unwrap();
+    writer.receipts().note(receipt("mes", 1, 400));
     drop(reader);
     writer.close().unwrap();
     // Damage the page of a row near the end: the tables' roots and the rows before stay readable.
@@ -132,7 +133,9 @@ fn carried_over(with_tail: bool) -> u64 {
         fs::remove_file(dir.path().join("journal.tail")).unwrap();
     }
 
-    let (_writer, mut reader, opened) = Journal::open(dir.path(), &options()).unwrap();
+    let (writer, mut reader, opened) = Journal::open(dir.path(), &options()).unwrap();
+    assert_eq!(writer.receipts().all(), [receipt("mes", 1, 400)]);
+    assert!(View::open(dir.path()).unwrap().facts().unwrap().receipts.len() == 1, "stored again");
     let restarted = opened.restarted.expect("the damage was found");
     assert!(restarted.carried_over > 0, "{restarted:?}");
     let rows = all(&mut reader, 0);

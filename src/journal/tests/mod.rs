@@ -11,6 +11,8 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
+use crate::frame::ConsumerId;
+use crate::message::Receipt;
 
 fn notice(epoch: u32, notice: &Notice) -> Vec<u8> {
     format!("{epoch} {notice:?}").into_bytes()
@@ -248,6 +250,47 @@ fn names(dir: &Path) -> Vec<(String, u64)> {
     let mut names: Vec<_> = fs::read_dir(dir).unwrap().map(file).collect();
     names.sort();
     names
+}
+
+fn receipt(name: &str, epoch: u32, seq: u32) -> Receipt {
+    Receipt { consumer: ConsumerId::new(name).unwrap(), epoch, seq }
+}
+
+#[test]
+fn receipts_outlive_an_end_in_order_and_after_a_while_a_kill() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("live");
+    let (writer, reader, _) = Journal::open(&dir, &options()).unwrap();
+    writer.receipts().note(receipt("mes", 1, 17));
+    writer.receipts().note(receipt("hmi", 1, 9));
+    drop(reader);
+    writer.close().unwrap();
+    let stored = [receipt("hmi", 1, 9), receipt("mes", 1, 17)];
+    assert_eq!(View::open(&dir).unwrap().facts().unwrap().receipts, stored);
+
+    let (mut writer, _reader, _) = Journal::open(&dir, &options()).unwrap();
+    assert_eq!(writer.receipts().all(), stored);
+    // A line that stands still.
+    writer.receipts().note(receipt("hmi", 2, 1));
+    let moves = writer.stats().moves;
+    (0..1_000).for_each(|_| writer.settle().unwrap());
+    assert_eq!(writer.stats().moves, moves + 1, "stored once");
+    let copy = root.path().join("killed");
+    copy_files(&dir, &copy);
+    let (writer, ..) = Journal::open(&copy, &options()).unwrap();
+    assert_eq!(writer.receipts().all(), [receipt("hmi", 2, 1), receipt("mes", 1, 17)]);
+}
+
+#[test]
+fn a_journal_without_receipts_is_read_and_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let (writer, reader, _) = Journal::open(dir.path(), &options()).unwrap();
+    writer.connection().execute_batch("DROP TABLE consumer").unwrap();
+    drop(reader);
+    writer.close().unwrap();
+    assert_eq!(View::open(dir.path()).unwrap().facts().unwrap().receipts, []);
+    let (writer, ..) = Journal::open(dir.path(), &options()).unwrap();
+    assert_eq!(writer.receipts().all(), []);
 }
 
 #[test]
