@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::broker::{Broker, free_port};
@@ -15,9 +15,19 @@ const LATER: i32 = 2100;
 
 /// What the doctor says about this `[mqtt]`: the exit code and the JSON object.
 fn ask(bench: &Bench, mqtt: &str, arguments: &[&str]) -> (i32, serde_json::Value) {
+    ask_by(Command::new(env!("CARGO_BIN_EXE_crrd")), bench, mqtt, arguments)
+}
+
+/// The same with a command that runs the program in its own way.
+fn ask_by(
+    mut command: Command,
+    bench: &Bench,
+    mqtt: &str,
+    arguments: &[&str],
+) -> (i32, serde_json::Value) {
     let file = bench.path("doctor.toml");
     std::fs::write(&file, bench.config_with(mqtt)).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_crrd"))
+    let output = command
         .args(["doctor", "mqtt", "--json", "--config"])
         .arg(file)
         .args(arguments)
@@ -38,7 +48,11 @@ fn finds(bench: &Bench, mqtt: &str, code: &str, says: &[&str]) {
 
 #[track_caller]
 fn finds_with(bench: &Bench, mqtt: &str, arguments: &[&str], code: &str, says: &[&str]) {
-    let (exit, found) = ask(bench, mqtt, arguments);
+    found(ask(bench, mqtt, arguments), code, says);
+}
+
+#[track_caller]
+fn found((exit, found): (i32, serde_json::Value), code: &str, says: &[&str]) {
     let text = found["text"].as_str().unwrap();
     assert_eq!(found["code"], code, "{text}");
     let good = code == "ok";
@@ -111,6 +125,28 @@ fn a_broker_that_is_not_there_is_told_from_one_that_is_ill() {
     finds(&web, "", "not_mqtt", &["0x48", "mqtt.port"]);
     let closing = self::bench(scripted(b"", true));
     finds(&closing, "", "closed", &["hangs up without an answer"]);
+}
+
+#[test]
+fn a_broker_without_a_way_to_it_is_called_unreachable() {
+    let Some(broker) = Broker::start() else { return };
+    let bench = bench(broker.port);
+    finds(&bench, "", "ok", &[]);
+    // A network of its own, in which not even loopback is up.
+    let alone = || {
+        let mut command = Command::new("unshare");
+        command.args(["--net", "--map-root-user"]);
+        command
+    };
+    if !alone().arg("true").status().is_ok_and(|status| status.success()) {
+        println!("skipped: this user may not make a network namespace");
+        return;
+    }
+    let mut command = alone();
+    command.arg(env!("CARGO_BIN_EXE_crrd"));
+    let place = format!("127.0.0.1:{}", broker.port);
+    let words = [&place, "cannot be reached", "cable", "IPAddressAllow="];
+    found(ask_by(command, &bench, "", &[]), "unreachable", &words);
 }
 
 #[test]
@@ -220,6 +256,48 @@ fn a_wrong_user_password_or_access_list_is_named() {
     }
     let credential = "username = \"crrd\"\npassword_credential = \"mqtt\"";
     finds(&bench, credential, "files", &["LoadCredential=mqtt:FILE"]);
+}
+
+/// Mosquitto's plugin for access rules that also hold for subscriptions, where it is installed.
+fn dynamic_security() -> Option<PathBuf> {
+    let name = "mosquitto_dynamic_security.so";
+    let folders = ["x86_64-linux-gnu", "aarch64-linux-gnu", "mosquitto", ""];
+    folders.iter().map(|f| Path::new("/usr/lib").join(f).join(name)).find(|file| file.is_file())
+}
+
+#[test]
+fn a_subscription_that_mosquitto_refuses_is_named() {
+    let Some(plugin) = dynamic_security() else {
+        println!("skipped: mosquitto's dynamic security plugin is not installed");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let rules = dir.path().join("rules.json");
+    let ours = serde_json::json!({
+        "acltype": "subscribeLiteral", "topic": "crr/s1/doctor", "priority": 0, "allow": true,
+    });
+    let anybody = serde_json::json!({
+        "defaultACLAccess": {
+            "publishClientSend": true, "publishClientReceive": true, "subscribe": false,
+            "unsubscribe": true,
+        },
+        "clients": [],
+        "groups": [{"groupname": "anybody", "roles": [{"rolename": "doctor"}], "clients": []}],
+        "roles": [{"rolename": "doctor", "acls": [ours]}],
+        "anonymousGroup": "anybody",
+    });
+    std::fs::write(&rules, anybody.to_string()).unwrap();
+    let lines = format!(
+        "user root\nallow_anonymous true\nplugin {}\nplugin_opt_config_file {}\n",
+        plugin.display(),
+        rules.display()
+    );
+    let Some(broker) = Broker::start_with(&lines) else { return };
+    let bench = bench(broker.port);
+    for version in ["3.1.1", "5"] {
+        let version = format!("version = \"{version}\"");
+        finds(&bench, &version, "subscribe", &["crr/s1/cmd", "clients without a user"]);
+    }
 }
 
 #[test]
