@@ -204,7 +204,8 @@ fn a_late_result_never_comes_live_and_its_part_is_answered_at_the_deadline() {
     bench.limits("latency_ms_max = 40\nqueue_frames = 1");
     let _station = bench.run();
     plc.wait_ready();
-    // A busy disk may send an answer to `hist`; then the next part has to show it.
+    // A busy disk may send an answer to `hist`, and on a busy machine the time may be over before
+    // anybody looks at the picture; then the next part has to show it.
     let live = |part: &str| {
         let all = plc.heard.on("crr/s1/verdict");
         all.iter().map(Seen::of).find(|v| v.text("p") == part)
@@ -216,13 +217,15 @@ fn a_late_result_never_comes_live_and_its_part_is_answered_at_the_deadline() {
     let shown = (0..10).any(|i| {
         let part = format!("L-{i}");
         assert_eq!(plc.code(&format!(r#""cmd":"trigger","t":{i},"p":"{part}""#)), 0);
-        wait_for("the late result", || late(&part).is_some());
-        assert_eq!(late(&part).unwrap().number("o"), 2, "what was found drives nothing");
-        let answer = live(&part);
-        if let Some(answer) = &answer {
-            assert_eq!((outcome(answer), answer.number("f")), ((2, 6), 0), "{answer:?}");
+        plc.wait_verdict(&part);
+        let end = Instant::now() + Duration::from_secs(5);
+        while late(&part).is_none() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
         }
-        answer.is_some()
+        let (Some(result), Some(answer)) = (late(&part), live(&part)) else { return false };
+        assert_eq!(result.number("o"), 2, "what was found drives nothing");
+        assert_eq!((outcome(&answer), answer.number("f")), ((2, 6), 0), "{answer:?}");
+        true
     });
     assert!(shown, "no answer came live at its deadline");
     let all = plc.heard.on("crr/s1/verdict");
