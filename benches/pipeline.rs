@@ -72,6 +72,7 @@ fn parts(dir: &Path, engine: Box<dyn Engine>) -> (Parts, Receiver<Instant>) {
         rate_hz: 0.0,
         triggered: false,
         repeat: false,
+        faults: None,
         camera: CameraId(0),
     };
     let clock = Arc::new(RealClock);

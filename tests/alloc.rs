@@ -179,6 +179,7 @@ fn camera(folder: &Path, leak: bool) -> Counted {
         rate_hz: 0.0,
         triggered: false,
         repeat: true,
+        faults: None,
         camera: CameraId(0),
     };
     let inner = Replay::open(options, Arc::new(RealClock)).unwrap();

@@ -8,6 +8,7 @@
 //! Frames lie in leased buffers. A camera that finds the pool empty either waits (a replay with
 //! no rate of its own) or reports the trigger as [`Damage::NoBuffer`]; it never allocates.
 
+pub mod diagnose;
 mod error;
 pub mod gige;
 pub mod replay;

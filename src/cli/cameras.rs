@@ -62,6 +62,7 @@ pub(super) fn replay_options(
         rate_hz: replay.rate_hz,
         triggered: camera.software_trigger,
         repeat: replay.mode == Mode::Loop,
+        faults: replay.faults.clone(),
         // This version has one camera.
         camera: CameraId(0),
     }

@@ -31,6 +31,9 @@ pub(super) fn problems(config: &ValidConfig, lines: &Lines) -> Vec<Problem> {
     }
     if let CameraSource::Replay(replay) = &config.camera.source {
         check("camera.folder", &replay.folder, Wanted::Folder, "name the folder of pictures");
+        if let Some(script) = &replay.faults {
+            check("camera.faults", script, Wanted::File, "write the fault script, or remove it");
+        }
     }
     if let Some(Password::File(path)) = &config.mqtt.password {
         check("mqtt.password_file", path, Wanted::File, "write the password into it");

@@ -262,6 +262,7 @@ fn triggers_faster_than_the_inspection_become_overruns_in_their_place() {
         rate_hz: 8.0 * 1000.0 / SLOW_MS as f64,
         triggered: false,
         repeat: false,
+        faults: None,
         camera: CameraId(0),
     };
     let camera = Replay::open(options, Arc::new(RealClock)).unwrap();

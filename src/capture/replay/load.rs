@@ -23,7 +23,7 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    fn bytes(self) -> Option<usize> {
+    pub(super) fn bytes(self) -> Option<usize> {
         self.format.rows(self.height).checked_mul(self.format.row_bytes(self.width))
     }
 }

@@ -5,29 +5,35 @@
 //! over when its trigger is due, as a camera would; triggers do not wait for the station: one
 //! that finds no free buffer is reported as [`Damage::NoBuffer`]. Without a rate (0 Hz) the
 //! replay waits for a buffer instead, so nothing is dropped.
+//!
+//! A fault script makes it an unreliable camera: pictures that are lost, doubled, late or damaged,
+//! a camera that disconnects, a frame counter that wraps. Whatever the script does, each file is
+//! one trigger that the station hears of or can infer from the frame numbers. What a camera
+//! cannot show by a gap (a picture lost before a disconnection or the end, and those that pass
+//! during one) is reported as [`Damage::Lost`] afterwards, as a camera with a trigger counter can.
 
+mod faults;
 mod load;
 mod scan;
+mod stream;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::{
-    Camera, CameraError, CameraErrorKind, CameraStats, Damage, Event, SoftTrigger, Trigger,
-};
-use crate::frame::{CameraId, Frame, FrameMeta, Lease, Nanos, PixelFormat, Pool, TriggerId};
+#[cfg(doc)]
+use super::Damage;
+use super::{Camera, CameraError, CameraErrorKind, CameraStats, Event, SoftTrigger};
+use crate::frame::{CameraId, Nanos, PixelFormat, Pool};
 use crate::sys::clock::Clock;
-use load::Shape;
+use faults::Faults;
 pub use scan::RecipeChoice;
 use scan::{Item, scan};
+use stream::Stream;
 
 /// Software triggers that may wait; more are refused: the PLC is told at once.
 const FIRED_MAX: usize = 64;
-/// Longest nap while waiting for a buffer, in milliseconds: short against any inference.
-const BUFFER_NAP_MS: u64 = 1;
 
 /// What the files of the folder are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,14 +66,10 @@ pub struct ReplayOptions {
     pub triggered: bool,
     /// Start again after the last file.
     pub repeat: bool,
+    /// What goes wrong on purpose: a fault script.
+    pub faults: Option<PathBuf>,
     /// Number of this camera.
     pub camera: CameraId,
-}
-
-/// A file read ahead, waiting for its trigger.
-enum Staged {
-    Picture(Lease, Shape),
-    Damaged(Damage),
 }
 
 /// The replay camera.
@@ -75,41 +77,26 @@ pub struct Replay {
     options: ReplayOptions,
     clock: Arc<dyn Clock>,
     items: Vec<Item>,
+    faults: Faults,
     frame_bytes_max: usize,
     stream: Option<Stream>,
-    /// Triggers so far, over all streams: the trigger ids.
+    /// Triggers so far, over all streams: the number of the newest.
     triggers: u64,
+    /// The newest trigger that the station has heard of.
+    told: u64,
+    /// When the next trigger is due, with a rate; time goes on while the camera is lost.
+    due: Option<Nanos>,
     /// Software triggers on their way.
     fired: (Sender<()>, Receiver<()>),
     stats: CameraStats,
-}
-
-struct Stream {
-    pool: Pool,
-    epoch: u32,
-    next_item: usize,
-    seq: u64,
-    due: Nanos,
-    staged: Option<Staged>,
-}
-
-impl Stream {
-    /// Whether no frame handed over before waits for its inspection. Without a rate the next
-    /// trigger comes only then: its latency is not spent in a queue that the replay filled.
-    fn others_are_back(&self) -> bool {
-        let mine = match &self.staged {
-            Some(Staged::Picture(..)) => 1,
-            _ => 0,
-        };
-        self.pool.free() + mine == self.pool.slots()
-    }
 }
 
 impl Replay {
     /// Lists the folder and finds the largest frame.
     ///
     /// # Errors
-    /// When the folder cannot be read, holds no file of the kind, or the rate is not a number.
+    /// When the folder cannot be read, holds no file of the kind, the rate is not a number, or the
+    /// fault script cannot be played.
     pub fn open(options: ReplayOptions, clock: Arc<dyn Clock>) -> Result<Self, CameraError> {
         if !options.rate_hz.is_finite() || options.rate_hz < 0.0 {
             return Err(CameraError::new(
@@ -117,12 +104,26 @@ impl Replay {
                 format!("replay rate {} Hz is not usable: give 0 or more", options.rate_hz),
             ));
         }
+        let faults = match &options.faults {
+            Some(file) => Faults::load(file)?,
+            None => Faults::default(),
+        };
         let items = scan(&options)?;
         let frame_bytes_max = load::largest(&items, options.source)?;
         tracing::info!(folder = %options.folder.display(), files = items.len(), "replay camera");
-        let stats = CameraStats::default();
-        let fired = bounded(FIRED_MAX);
-        Ok(Self { options, clock, items, frame_bytes_max, stream: None, triggers: 0, fired, stats })
+        Ok(Self {
+            options,
+            clock,
+            items,
+            faults,
+            frame_bytes_max,
+            stream: None,
+            triggers: 0,
+            told: 0,
+            due: None,
+            fired: bounded(FIRED_MAX),
+            stats: CameraStats::default(),
+        })
     }
 
     /// Files the folder holds: triggers of one round.
@@ -139,100 +140,34 @@ impl Replay {
         (self.options.rate_hz > 0.0).then(|| Nanos((1e9 / self.options.rate_hz) as u64))
     }
 
-    /// Reads the next file ahead, when there is a buffer for it.
-    fn stage(&self, stream: &mut Stream) {
-        if stream.staged.is_some() {
-            return;
-        }
-        // Asked first: waiting for a buffer is no refusal that the pool should count.
-        if stream.pool.free() == 0 {
-            return;
-        }
-        let Some(mut lease) = stream.pool.lease() else { return };
-        let item = &self.items[stream.next_item];
-        stream.staged = Some(match load::load(&item.path, self.options.source, &mut lease) {
-            Ok(shape) => Staged::Picture(lease, shape),
-            Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(file = %item.path.display(), error, "no usable picture in this file");
-                Staged::Damaged(Damage::Unreadable)
-            }
-        });
+    /// Whether the last file has had its trigger.
+    fn is_exhausted(&self) -> bool {
+        !self.options.repeat && self.triggers >= self.items.len() as u64
     }
 
-    /// Waits until a staged file may be handed over; what is handed over, or `None` at
-    /// `deadline`.
-    fn wait(&self, stream: &mut Stream, deadline: Nanos) -> Option<Staged> {
-        if self.options.triggered {
-            return self.wait_fired(stream, deadline);
-        }
-        let paced = self.options.rate_hz > 0.0;
-        loop {
-            self.stage(stream);
-            let now = self.clock.now();
-            if paced && now >= stream.due {
-                return Some(stream.staged.take().unwrap_or(Staged::Damaged(Damage::NoBuffer)));
-            }
-            if !paced
-                && stream.others_are_back()
-                && let Some(staged) = stream.staged.take()
-            {
-                return Some(staged);
-            }
-            if now >= deadline {
-                return None;
-            }
-            let until = if paced { stream.due.min(deadline) } else { deadline };
-            // With a file staged only the time is waited for; otherwise a buffer, too.
-            let nap = if paced && stream.staged.is_some() {
-                until.since(now).0
-            } else {
-                BUFFER_NAP_MS * 1_000_000
-            };
-            std::thread::sleep(Duration::from_nanos(nap.min(until.since(now).0)));
-        }
+    /// The file of a trigger, which counts from 1.
+    fn item(&self, number: u64) -> &Item {
+        // A folder without files is refused when it is opened.
+        &self.items[(number.saturating_sub(1) % self.items.len() as u64) as usize]
     }
 
-    /// Waits for a software trigger.
-    fn wait_fired(&self, stream: &mut Stream, deadline: Nanos) -> Option<Staged> {
-        self.stage(stream);
-        let wait = Duration::from_nanos(deadline.since(self.clock.now()).0);
-        self.fired.1.recv_timeout(wait).ok()?;
-        self.stage(stream);
-        Some(stream.staged.take().unwrap_or(Staged::Damaged(Damage::NoBuffer)))
-    }
-
-    fn hand_over(&mut self, stream: &mut Stream, staged: Staged) -> Event {
-        let arrived = self.clock.now();
-        let item = &self.items[stream.next_item];
-        let trigger = Trigger {
-            seq: stream.seq,
-            // The PLC's number is 32 bits wide and wraps.
-            id: TriggerId(self.triggers.wrapping_add(1) as u32),
-            part: item.part,
-            recipe: item.recipe,
-            arrived,
-        };
+    /// Counts a trigger; the number it gets.
+    fn count(&mut self) -> u64 {
         self.triggers += 1;
-        stream.seq += 1;
-        stream.next_item += 1;
-        if let Some(period) = self.period() {
-            stream.due = Nanos(stream.due.0.saturating_add(period.0));
+        if let (Some(due), Some(period)) = (self.due, self.period()) {
+            self.due = Some(Nanos(due.0.saturating_add(period.0)));
         }
-        match staged {
-            Staged::Picture(lease, shape) => {
-                self.stats.delivered += 1;
-                let number = (stream.epoch, trigger.seq);
-                let size = (shape.width, shape.height);
-                let camera = self.options.camera;
-                let meta = FrameMeta::packed(camera, number, arrived, shape.format, size);
-                Event::Frame { trigger, frame: Frame { meta, lease } }
-            }
-            Staged::Damaged(why) => {
-                self.stats.incomplete += 1;
-                self.stats.no_buffer += u64::from(why == Damage::NoBuffer);
-                Event::Incomplete { trigger, why }
-            }
+        self.triggers
+    }
+
+    /// Counts what passed while there was no stream.
+    fn count_unseen(&mut self) {
+        let now = self.clock.now();
+        while self.due.is_some_and(|due| due <= now) && !self.is_exhausted() {
+            self.count();
+        }
+        while self.options.triggered && self.fired.1.try_recv().is_ok() && !self.is_exhausted() {
+            self.count();
         }
     }
 }
@@ -243,8 +178,12 @@ impl Camera for Replay {
     }
 
     fn start(&mut self, pool: Pool, epoch: u32) -> Result<(), CameraError> {
-        let due = Nanos(self.clock.now().0 + self.period().unwrap_or_default().0);
-        self.stream = Some(Stream { pool, epoch, next_item: 0, seq: 1, due, staged: None });
+        if self.triggers > 0 {
+            self.count_unseen();
+        } else {
+            self.due = self.period().map(|period| Nanos(self.clock.now().0 + period.0));
+        }
+        self.stream = Some(Stream::new(pool, epoch, self.told + 1, self.faults.frame_id));
         Ok(())
     }
 
@@ -255,18 +194,10 @@ impl Camera for Replay {
                 "the replay camera is not started: start it before asking for frames",
             ));
         };
-        if stream.next_item == self.items.len() {
-            if !self.options.repeat {
-                self.stream = Some(stream);
-                return Ok(Event::End);
-            }
-            stream.next_item = 0;
+        let event = self.step(&mut stream, deadline)?;
+        if !matches!(event, Event::Gone { .. }) {
+            self.stream = Some(stream);
         }
-        let event = match self.wait(&mut stream, deadline) {
-            Some(staged) => self.hand_over(&mut stream, staged),
-            None => Event::Idle,
-        };
-        self.stream = Some(stream);
         Ok(event)
     }
 
@@ -285,5 +216,7 @@ impl Camera for Replay {
     }
 }
 
+#[cfg(test)]
+mod faults_tests;
 #[cfg(test)]
 mod tests;

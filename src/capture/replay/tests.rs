@@ -2,7 +2,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
-use crate::capture::Event;
+use crate::capture::{Damage, Event};
 use crate::frame::RecipeId;
 use crate::sys::clock::RealClock;
 
@@ -20,6 +20,7 @@ fn options(folder: &Path) -> ReplayOptions {
         rate_hz: 0.0,
         triggered: false,
         repeat: false,
+        faults: None,
         camera: CameraId(0),
     }
 }

@@ -1,5 +1,7 @@
 //! A camera that replays files. Pure.
 
+use std::path::PathBuf;
+
 use super::types::{FileFormat, Mode, Replay};
 use crate::config::reader::{Found, Section};
 use crate::frame::PixelFormat;
@@ -38,7 +40,16 @@ pub(super) fn replay(section: &Section<'_>, wanted: bool) -> Option<Replay> {
     let format = file_format(section);
     let rate_hz = section.number("rate_hz", 0.0..=RATE_HZ_MAX, 0.0);
     let mode = section.word("mode", &[("once", Mode::Once), ("loop", Mode::Loop)], 0);
-    Some(Replay { folder: folder?, format: format?, rate_hz, mode })
+    let faults = faults(section);
+    Some(Replay { folder: folder?, format: format?, rate_hz, mode, faults })
+}
+
+fn faults(section: &Section<'_>) -> Option<PathBuf> {
+    let found = section.text("faults", "none")?;
+    if found.value.is_empty() {
+        found.refuse("empty", "name the fault script, or remove it");
+    }
+    Some(section.anchor(found.value))
 }
 
 fn file_format(section: &Section<'_>) -> Option<FileFormat> {

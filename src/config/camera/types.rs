@@ -35,6 +35,8 @@ pub struct Replay {
     pub rate_hz: f64,
     /// Default `once`.
     pub mode: Mode,
+    /// Fault script: what goes wrong on purpose. Default none.
+    pub faults: Option<PathBuf>,
 }
 
 /// What the replayed files are.
