@@ -18,6 +18,7 @@ pub mod engine;
 pub mod journal;
 pub mod pipeline;
 pub mod publish;
+pub mod record;
 
 // Tools around the station.
 pub mod cli;

@@ -109,6 +109,13 @@ pub fn examine(file: &Path) -> Vec<Check> {
     checks.extend(triggers.map(|outcome| Check { name: "triggers", outcome }));
     checks.push(Check { name: "camera", outcome: camera(&config) });
     checks.push(Check::of("state_dir", state_dir(&config.state_dir)));
+    if let Some(record) = &config.record {
+        let outcome = match state_dir(&record.folder) {
+            Ok(found) => Outcome::Ok(found),
+            Err(error) => Outcome::Warn(format!("{error:#}; nothing would be recorded")),
+        };
+        checks.push(Check { name: "record", outcome });
+    }
     let now_unix_s = i64::try_from(RealClock.wall_unix_s()).unwrap_or(i64::MAX);
     let certificates = certificates(&config, now_unix_s);
     checks.extend(certificates.map(|outcome| Check { name: "certificates", outcome }));
@@ -282,7 +289,7 @@ fn state_dir(dir: &Path) -> Result<String> {
     let parent = dir.ancestors().skip(1).find(|p| p.exists());
     let parent = parent.filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::check_writable(parent)
-        .with_context(|| format!("state_dir {} is missing and cannot be made", dir.display()))?;
+        .with_context(|| format!("{} is missing and cannot be made", dir.display()))?;
     Ok(format!("{} will be made", dir.display()))
 }
 

@@ -224,8 +224,8 @@ impl Seen<'_> {
         Line {
             image: self.image.display().to_string(),
             class: self.class,
-            outcome: outcome_name(self.verdict.outcome()),
-            reason: reason_name(self.verdict.reason),
+            outcome: self.verdict.outcome().name(),
+            reason: self.verdict.reason.name(),
             problem: self.problem(),
             score: finite(self.verdict.score),
             limit: finite(self.verdict.limit),
@@ -237,7 +237,7 @@ impl Seen<'_> {
 
     fn text(&self) -> String {
         let v = self.verdict;
-        let outcome = outcome_name(v.outcome());
+        let outcome = v.outcome().name();
         let mut out = format!("{outcome:7} {}  {}", self.image.display(), self.class);
         if v.score.is_finite() && v.limit.is_finite() {
             let sign = if v.score <= v.limit { "<=" } else { ">" };
@@ -266,35 +266,6 @@ impl Seen<'_> {
     }
 }
 
-fn outcome_name(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Reject => "REJECT",
-        Outcome::Pass => "PASS",
-        Outcome::Invalid => "INVALID",
-        Outcome::Test => "TEST",
-    }
-}
-
-fn reason_name(reason: Reason) -> &'static str {
-    match reason {
-        Reason::None => "none",
-        Reason::ScoreAboveLimit => "score_above_limit",
-        Reason::ScoreNotFinite => "score_not_finite",
-        Reason::MapIncomplete => "map_incomplete",
-        Reason::NotCalibrated => "not_calibrated",
-        Reason::CalibrationForeign => "calibration_foreign",
-        Reason::Deadline => "deadline",
-        Reason::FrameLost => "frame_lost",
-        Reason::FrameDamaged => "frame_damaged",
-        Reason::Engine => "engine",
-        Reason::Overrun => "overrun",
-        Reason::RecipeUnknown => "recipe_unknown",
-        Reason::Internal => "internal",
-        Reason::NotReady => "not_ready",
-        Reason::Unmatched => "unmatched",
-    }
-}
-
 fn reason_text(reason: Reason) -> &'static str {
     match reason {
         Reason::NotCalibrated => "the class has no limit: run `crrd calibrate` with its good parts",
@@ -302,7 +273,7 @@ fn reason_text(reason: Reason) -> &'static str {
         Reason::ScoreNotFinite | Reason::MapIncomplete => {
             "the engine's answer is not finite: run `crrd engine check`"
         }
-        other => reason_name(other),
+        other => other.name(),
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::{assets, cameras};
+use super::{assets, cameras, recording};
 use crate::config::{self, ValidConfig};
 use crate::engine::{self, Backend};
 use crate::journal;
@@ -47,9 +47,13 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     log::init(config.log)?;
     let mut parts = parts(&config)?;
     let mirror = mirror(&config, &mut parts)?;
+    let (parts, recorder) = recording::start(&config, parts);
     let ended = Line::start(parts)?.run(&shutdown, &notify);
     // After the last part is told; SCADA is told of the end, the record needs nothing of it.
     drop(mirror);
+    if let Some(recorder) = recorder {
+        recorder.stop();
+    }
     match ended {
         Ok(summary) => {
             report(&summary);

@@ -14,6 +14,7 @@ mod mqtt;
 mod paths;
 mod problem;
 mod reader;
+mod record;
 mod sparkplug;
 mod types;
 mod validate;
@@ -26,8 +27,8 @@ pub use camera::{
 };
 pub use problem::{ConfigError, ConfigErrorKind, Problem};
 pub use types::{
-    ByteOrder, CalibrationSource, EngineSource, Journal, Limits, Mqtt, MqttVersion, Password,
-    Recipe, Sparkplug, SyncMode, Tls, Trigger, TriggerMode, ValidConfig,
+    ByteOrder, CalibrationSource, EngineSource, Journal, KeepWord, Limits, Mqtt, MqttVersion,
+    Password, Recipe, Record, Sparkplug, SyncMode, Tls, Trigger, TriggerMode, ValidConfig,
 };
 
 use crate::sys::fs;

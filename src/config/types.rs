@@ -35,6 +35,8 @@ pub struct ValidConfig {
     pub trigger: Trigger,
     /// `[journal]`.
     pub journal: Journal,
+    /// `[record]`: the recording; none without the table.
+    pub record: Option<Record>,
     /// `[log]`: `level` (default `info`) and `format` (default `text`).
     pub log: LogSettings,
 }
@@ -189,6 +191,26 @@ pub struct Journal {
     pub bytes_max: u64,
     /// `age_max_days`: rows older than this are dropped. Default 365.
     pub age_max: Duration,
+}
+
+/// What is recorded of the running station, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Folder of the recordings. Required.
+    pub folder: PathBuf,
+    /// `bytes_max_mb` (10^6 bytes): bound of all recordings in it. Default 10000.
+    pub bytes_max: u64,
+    /// What is kept. Default `all`.
+    pub keep: KeepWord,
+}
+
+/// Which parts are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeepWord {
+    /// `all`.
+    All,
+    /// `rejects`: every part that did not pass.
+    Rejects,
 }
 
 /// SQLite's synchronous setting.

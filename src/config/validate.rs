@@ -10,6 +10,7 @@ use super::camera::camera;
 use super::mqtt::mqtt;
 use super::problem::ConfigError;
 use super::reader::{Findings, Report, Section};
+use super::record::record;
 use super::sparkplug::sparkplug;
 use super::types::{
     CalibrationSource, EngineSource, Journal, Limits, Recipe, SyncMode, Trigger, TriggerMode,
@@ -65,6 +66,8 @@ fn root(top: Section<'_>, file: &Path) -> Option<ValidConfig> {
     let camera = camera(top.section("camera"), &recipes, trigger.mode);
     let limits = limits(top.section("limits"));
     let journal = journal(top.section("journal"));
+    let recorded = top.has("record");
+    let record = record(top.section("record"), recorded);
     let log = log(top.section("log"));
     top.finish();
     Some(ValidConfig {
@@ -80,6 +83,7 @@ fn root(top: Section<'_>, file: &Path) -> Option<ValidConfig> {
         limits,
         trigger,
         journal,
+        record,
         log,
     })
 }

@@ -27,6 +27,17 @@ pub struct FrameMeta {
     pub facts: Facts,
 }
 
+/// Which picture it is: unique within a run of the station.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FrameKey {
+    /// The camera it came from.
+    pub camera: CameraId,
+    /// The camera's connection.
+    pub epoch: u32,
+    /// The camera's frame number, unwrapped.
+    pub seq: u64,
+}
+
 /// What a camera can tell of a frame besides its shape; `None` where it does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Facts {
@@ -48,6 +59,11 @@ pub struct Facts {
 }
 
 impl FrameMeta {
+    /// Which picture it is.
+    pub fn key(&self) -> FrameKey {
+        FrameKey { camera: self.camera, epoch: self.epoch, seq: self.seq }
+    }
+
     /// A frame of rows without padding that tells nothing besides.
     pub fn packed(
         camera: CameraId,

@@ -13,7 +13,7 @@ mod view;
 
 pub use affine::Affine;
 pub use ids::{CameraId, ConsumerId, IdError, Nanos, PartId, RecipeId, StationId, TriggerId};
-pub use leased::{Facts, Frame, FrameMeta};
+pub use leased::{Facts, Frame, FrameKey, FrameMeta};
 pub use map::AnomalyMap;
 pub use pixel::{Mosaic, PixelFormat};
 pub use pool::{Home, Lease, Memory, Origin, Pool, Slab};

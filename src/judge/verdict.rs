@@ -50,6 +50,41 @@ pub enum Reason {
     Unmatched = 14,
 }
 
+impl Outcome {
+    /// The word for people and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Reject => "REJECT",
+            Outcome::Pass => "PASS",
+            Outcome::Invalid => "INVALID",
+            Outcome::Test => "TEST",
+        }
+    }
+}
+
+impl Reason {
+    /// The word for people and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::None => "none",
+            Reason::ScoreAboveLimit => "score_above_limit",
+            Reason::ScoreNotFinite => "score_not_finite",
+            Reason::MapIncomplete => "map_incomplete",
+            Reason::NotCalibrated => "not_calibrated",
+            Reason::CalibrationForeign => "calibration_foreign",
+            Reason::Deadline => "deadline",
+            Reason::FrameLost => "frame_lost",
+            Reason::FrameDamaged => "frame_damaged",
+            Reason::Engine => "engine",
+            Reason::Overrun => "overrun",
+            Reason::RecipeUnknown => "recipe_unknown",
+            Reason::Internal => "internal",
+            Reason::NotReady => "not_ready",
+            Reason::Unmatched => "unmatched",
+        }
+    }
+}
+
 /// A connected defect area in map pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Region {

@@ -81,6 +81,10 @@ impl InspectStage {
         let class = ticket.recipe.and_then(|recipe| self.recipes.class(recipe));
         slot.mask.reset(0, 0);
         slot.picture = (0, 0);
+        slot.frame = match &input {
+            Input::Frame(frame) => Some(frame.meta.key()),
+            Input::Missing(_) => None,
+        };
         let mut panicked = false;
         let verdict = match (input, class) {
             (Input::Missing(reason), _) => Verdict::invalid(reason),

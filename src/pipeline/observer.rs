@@ -22,6 +22,17 @@ impl<F: FnMut(&Decision) + Send> Observer for F {
     }
 }
 
+/// Several observers, told in order.
+impl Observer for Vec<Box<dyn Observer>> {
+    fn decided(&mut self, decision: &Decision) {
+        self.iter_mut().for_each(|observer| observer.decided(decision));
+    }
+
+    fn changed(&mut self, station: &Snapshot) {
+        self.iter_mut().for_each(|observer| observer.changed(station));
+    }
+}
+
 /// The station at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Snapshot {

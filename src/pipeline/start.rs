@@ -168,6 +168,7 @@ impl Line {
             record: blank_record(),
             mask: examiner.blank_mask(),
             picture: (0, 0),
+            frame: None,
             arrived: Nanos(0),
             deadline: Nanos(0),
         };

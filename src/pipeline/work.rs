@@ -5,7 +5,7 @@
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::frame::{Frame, Nanos, RecipeId};
+use crate::frame::{Frame, FrameKey, Nanos, RecipeId};
 use crate::judge::{Mask, Outcome, Reason, Verdict};
 use crate::message::{FLAG_LATE, VerdictRecord};
 use crate::station::Ticket;
@@ -39,6 +39,8 @@ pub struct Decision {
     pub mask: Mask,
     /// Size (width, height) of the picture in pixels; zero when there was none.
     pub picture: (usize, usize),
+    /// The picture that was looked at; `None` when there was none.
+    pub frame: Option<FrameKey>,
     /// When the trigger was accepted.
     pub arrived: Nanos,
     /// When the PLC stops waiting for the answer.

@@ -1,0 +1,43 @@
+//! The recording of a running station, when the configuration asks for one.
+
+use std::sync::Arc;
+
+use crate::config::{KeepWord, Record, ValidConfig};
+use crate::pipeline::{Observer, Parts, RecordedCamera, RecordedDecisions};
+use crate::record::{Keep, Recorder, Settings};
+
+/// Begins the recording and puts its ends into the line. One that cannot begin is told, and the
+/// station goes on without it.
+pub(super) fn start(config: &ValidConfig, parts: Parts) -> (Parts, Option<Recorder>) {
+    let Some(record) = &config.record else { return (parts, None) };
+    let settings = settings(config, record, &parts);
+    let recorder = match Recorder::start(settings, Arc::clone(&parts.clock)) {
+        Ok(recorder) => recorder,
+        Err(error) => {
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(error, "nothing is recorded; the station goes on without it");
+            return (parts, None);
+        }
+    };
+    let camera = Box::new(RecordedCamera::new(parts.camera, recorder.feed()));
+    let mut observers: Vec<Box<dyn Observer>> = parts.observer.into_iter().collect();
+    observers.push(Box::new(RecordedDecisions::new(recorder.feed())));
+    (Parts { camera, observer: Some(Box::new(observers)), ..parts }, Some(recorder))
+}
+
+fn settings(config: &ValidConfig, record: &Record, parts: &Parts) -> Settings {
+    Settings {
+        folder: record.folder.clone(),
+        bytes_max: record.bytes_max,
+        keep: match record.keep {
+            KeepWord::All => Keep::All,
+            KeepWord::Rejects => Keep::Rejects,
+        },
+        station: config.station.to_string(),
+        engine_sha256: parts.engine.spec().sha256.clone(),
+        // One that has no id is refused when the line starts.
+        calibration: parts.calibration.id().map_or_else(|_| String::new(), |id| id.to_string()),
+        recipes: config.recipes.iter().map(|r| (r.id.0, r.class.clone())).collect(),
+        frame_bytes_max: parts.camera.frame_bytes_max(),
+    }
+}

@@ -1,0 +1,166 @@
+use std::path::Path;
+
+use super::*;
+use crate::calibrate::CalibrationId;
+use crate::frame::{
+    CameraId, Frame, FrameMeta, Nanos, PartId, PixelFormat, Pool, RecipeId, TriggerId,
+};
+use crate::judge::{Reason, Verdict};
+use crate::record::{PartLine, ReadError, Reading, SHOTS_MAX};
+use crate::sys::clock::ManualClock;
+
+const BYTES: usize = 64;
+
+fn start(folder: &Path, keep: Keep) -> Recorder {
+    let settings = Settings {
+        folder: folder.to_owned(),
+        bytes_max: 1 << 20,
+        keep,
+        station: "s1".to_owned(),
+        engine_sha256: "ab".repeat(32),
+        calibration: "00000001".to_owned(),
+        recipes: vec![(1, "bolt".to_owned())],
+        frame_bytes_max: BYTES,
+    };
+    Recorder::start(settings, Arc::new(ManualClock::new(1_767_225_600))).unwrap()
+}
+
+fn frame(seq: u64) -> Frame {
+    let (number, size) = ((1, seq), (BYTES, 1));
+    let mut meta = FrameMeta::packed(CameraId(0), number, Nanos(5), PixelFormat::Mono8, size);
+    meta.facts.exposure_us = Some(250.0);
+    let mut lease = Pool::new(1, BYTES).lease().unwrap();
+    lease.fill(seq as u8);
+    Frame { meta, lease }
+}
+
+fn decision(seq: u32, reason: Reason) -> VerdictRecord {
+    VerdictRecord {
+        seq,
+        epoch: 4,
+        trigger: TriggerId(seq + 100),
+        part: PartId::new("PLC-1").unwrap(),
+        recipe: RecipeId(1),
+        class: 0,
+        calibration: CalibrationId(1),
+        verdict: Verdict::invalid(reason),
+        latency: Nanos(7),
+        flags: 0,
+    }
+}
+
+fn lines(recorder: &Path) -> Vec<PartLine> {
+    let mut found = vec![];
+    let keep = |part: crate::record::Part| {
+        found.push(part.line);
+        Ok::<(), ReadError>(())
+    };
+    Reading::open(recorder).unwrap().parts(keep).unwrap();
+    found
+}
+
+fn shot(feed: &Feed, seq: u64) -> crate::frame::FrameKey {
+    let frame = frame(seq);
+    feed.shot(&frame, TriggerId(9), PartId::new("CAM-1").unwrap(), Some(RecipeId(1)));
+    frame.meta.key()
+}
+
+#[test]
+fn a_decision_is_written_with_the_picture_it_was_made_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = start(dir.path(), Keep::All);
+    let folder = recorder.folder().to_owned();
+    let feed = recorder.feed();
+    let first = shot(&feed, 1);
+    let second = shot(&feed, 2);
+    feed.decided(&decision(1, Reason::FrameDamaged), Some(first));
+    feed.decided(&decision(2, Reason::FrameLost), None);
+    feed.decided(&decision(3, Reason::Engine), Some(second));
+    let counters = recorder.stop();
+    assert_eq!(counters, Counters { parts: 3, frames: 2, dropped: 0, failed: false });
+    let lines = lines(&folder);
+    let seqs: Vec<(u32, usize)> = lines.iter().map(|l| (l.seq, l.frames.len())).collect();
+    assert_eq!(seqs, [(1, 1), (2, 0), (3, 1)]);
+    assert_eq!((lines[0].trigger, lines[0].part.as_str()), (101, "PLC-1"));
+    assert_eq!((lines[0].verdict.as_str(), lines[0].reason.as_str()), ("INVALID", "frame_damaged"));
+    let frame = &lines[2].frames[0];
+    assert_eq!((frame.seq, frame.trigger, frame.part.as_str()), (2, 9, "CAM-1"));
+    assert_eq!((frame.exposure_us, frame.raw_id), (Some(250.0), None));
+    assert!(folder.ends_with("rec-20260101T000000Z"), "{}", folder.display());
+}
+
+#[test]
+fn rejects_alone_are_kept_when_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = start(dir.path(), Keep::Rejects);
+    let folder = recorder.folder().to_owned();
+    let feed = recorder.feed();
+    let passed = {
+        use crate::calibrate::{ClassLimit, certify};
+        use crate::frame::AnomalyMap;
+        use crate::judge::{Judge, Mask, Question};
+        let bound = certify(&[0.5], 0.5, 0.5).unwrap();
+        let limit = ClassLimit {
+            image_threshold: bound.limit,
+            pixel_threshold: 0.5,
+            n: 1,
+            k: bound.k,
+            dataset_sha256: String::new(),
+            scores: vec![0.5],
+        };
+        let map = AnomalyMap { width: 1, height: 1, values: vec![0.1], score: 0.1 };
+        let question =
+            Question { map: &map, limit: Some(&limit), calibration_valid: true, in_time: true };
+        Judge::new(1, 1).judge(&question, &mut Mask::empty(1, 1))
+    };
+    for seq in 1..=4 {
+        let key = shot(&feed, seq.into());
+        let mut record = decision(seq, Reason::Engine);
+        if seq % 2 == 0 {
+            record.verdict = passed;
+        }
+        feed.decided(&record, Some(key));
+    }
+    assert_eq!(recorder.stop().parts, 2);
+    assert_eq!(lines(&folder).iter().map(|l| l.seq).collect::<Vec<_>>(), [1, 3]);
+}
+
+#[test]
+fn a_disk_that_is_behind_costs_records_and_never_time() {
+    let dir = tempfile::tempdir().unwrap();
+    // Nobody takes the messages: a disk that stands still.
+    let tally = Arc::new(Tally::default());
+    let (feed, messages) = Feed::new(BYTES, Arc::clone(&tally));
+    let begun = std::time::Instant::now();
+    for seq in 0..SHOTS_MAX as u64 + 5 {
+        shot(&feed, seq);
+    }
+    for seq in 0..300 {
+        feed.decided(&decision(seq, Reason::Engine), None);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert_eq!(tally.get().dropped, 5 + 300 - 256);
+    drop((messages, dir));
+}
+
+#[test]
+fn a_disk_that_fails_ends_the_recording_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = start(dir.path(), Keep::All);
+    // No second segment can be begun where the next file is a folder already.
+    std::fs::create_dir(recorder.folder().join("00000002.frames")).unwrap();
+    let feed = recorder.feed();
+    for seq in 1..=20_000u32 {
+        feed.decided(&decision(seq, Reason::Engine), None);
+        if recorder.counters().failed {
+            break;
+        }
+        std::thread::sleep(Duration::from_micros(20));
+    }
+    assert!(recorder.counters().failed);
+    let before = recorder.counters();
+    shot(&feed, 1);
+    feed.decided(&decision(1, Reason::Engine), None);
+    let after = recorder.stop();
+    assert_eq!((after.parts, after.failed), (before.parts, true));
+}
