@@ -226,3 +226,12 @@ fn the_table_of_the_doctor_has_every_code() {
         rows.take_while(|l| l.starts_with('|')).map(|l| l.split('`').nth(1).unwrap()).collect();
     assert_eq!(documented, codes);
 }
+
+#[test]
+fn the_table_of_the_camera_test_has_every_code() {
+    let guide = include_str!("../docs/cameras.md");
+    let rows = guide.lines().skip_while(|l| !l.starts_with("| code |")).skip(2);
+    let documented: Vec<_> =
+        rows.take_while(|l| l.starts_with('|')).map(|l| l.split('`').nth(1).unwrap()).collect();
+    assert_eq!(documented, crrd::capture::diagnose::CODES);
+}

@@ -2,6 +2,7 @@
 
 mod assets;
 pub mod calibrate;
+pub mod camera;
 mod cameras;
 pub mod check;
 pub mod demo;
@@ -10,7 +11,9 @@ pub mod engine;
 pub mod evaluate;
 pub mod inspect;
 pub mod journal;
+mod recording;
 pub mod render;
+pub mod replay;
 pub mod run;
 mod workers;
 
@@ -38,6 +41,8 @@ enum Command {
     Evaluate(evaluate::Args),
     Engine(engine::Args),
     Journal(journal::Args),
+    Camera(camera::Args),
+    Replay(replay::Args),
     RenderParts(render::Args),
 }
 
@@ -56,7 +61,9 @@ impl Cli {
             Command::Calibrate(args) => calibrate::run(&args),
             Command::Evaluate(args) => evaluate::run(&args),
             Command::Engine(args) => engine::run(&args),
+            Command::Camera(args) => camera::run(&args),
             Command::Journal(args) => journal::run(&args),
+            Command::Replay(args) => replay::run(&args),
             Command::RenderParts(args) => render::run(&args),
         }
     }

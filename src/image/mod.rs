@@ -9,8 +9,10 @@ mod error;
 mod jpeg;
 mod kernel;
 mod preprocess;
+mod quality;
 
 pub use crate::frame::Affine;
 pub use decode::{RgbImage, SIDE_PX_MAX, decode};
 pub use error::{ImageError, ImageErrorKind};
 pub use preprocess::Preprocessor;
+pub use quality::{BINS, Quality, Window, measure};

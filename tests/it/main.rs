@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
 
 mod broker;
+mod camera;
+mod camera_faults;
 mod commands;
 mod delivery;
 mod doctor;
@@ -17,6 +19,7 @@ mod matrix;
 mod outage;
 mod pki;
 mod plc;
+mod recording;
 mod refused;
 mod signs;
 mod sparkplug;

@@ -18,8 +18,8 @@ enum FormatWord {
     Raw,
 }
 
-const FIELDS: [&str; 7] =
-    ["folder", "format", "width", "height", "pixel_format", "rate_hz", "mode"];
+const FIELDS: [&str; 8] =
+    ["folder", "format", "width", "height", "pixel_format", "rate_hz", "mode", "faults"];
 
 pub(super) fn replay(section: &Section<'_>, wanted: bool) -> Option<Replay> {
     if !wanted {

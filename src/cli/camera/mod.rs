@@ -1,0 +1,38 @@
+//! `crrd camera`: a camera looked at by itself, before a station depends on it. The station that
+//! uses the camera must not run meanwhile.
+
+mod focus;
+mod known;
+mod session;
+mod snapshot;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+/// Looks at the camera of a configuration: pictures, rate and losses, focus and exposure.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum Command {
+    Test(test::Args),
+    Snapshot(snapshot::Args),
+    Focus(focus::Args),
+}
+
+/// Runs the chosen command.
+///
+/// # Errors
+/// When the configuration or the camera cannot be used.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    match &args.command {
+        Command::Test(args) => test::run(args),
+        Command::Snapshot(args) => snapshot::run(args),
+        Command::Focus(args) => focus::run(args),
+    }
+}
