@@ -120,7 +120,7 @@ fn every_fault_leaves_one_record_of_each_part() {
 fn pictures_lost_before_the_first_are_told_because_no_number_is_missed() {
     let dir = frames(4);
     let script = fault("drop", "[1, 2]") + &fault("late", "[3]") + "ms = 5\n";
-    assert_ends(&records(&mut open(dir.path(), &script, 0.0)), &["lost", "lost", "3", "4"]);
+    assert_ends(&records(&mut open(dir.path(), &script, 0.0)), &["lost", "gap", "3", "4"]);
     let script = fault("late", "[1]") + "ms = 5\n" + &fault("drop", "[2, 3, 4]");
     assert_ends(&records(&mut open(dir.path(), &script, 0.0)), &["1", "lost", "lost", "lost"]);
 }
