@@ -9,11 +9,9 @@ use crrd::frame::{PixelFormat, Pool};
 
 use crate::fake::{Fake, stamp};
 use crate::net::alone;
-use crate::{BUFFERS, HOME, SIZE, feature, next, open, settings, sooner_or_later};
+use crate::{BUFFERS, GONE_WITHIN_S, HOME, SIZE, feature, next, open, settings, sooner_or_later};
 
 const PIXELS: usize = (SIZE.0 * SIZE.1) as usize;
-/// The library asks a silent camera for 5 s before it gives it up.
-const GONE_WITHIN_S: u64 = 9;
 
 /// Takes frames until the camera is gone; the time that took and the newest trigger number.
 fn until_gone(camera: &mut Gige, mut newest: u32) -> (Duration, u32) {

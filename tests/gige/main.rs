@@ -39,6 +39,9 @@ const SIZE: (u32, u32) = (64, 32);
 /// Buffers where no frame may be lost, on a machine that is busy with other tests.
 const BUFFERS: usize = 64;
 
+/// The library asks a silent camera for 5 s before it gives it up.
+const GONE_WITHIN_S: u64 = 9;
+
 /// Settings for a fake camera with pictures of [`SIZE`].
 fn settings(pixel_format: PixelFormat) -> Settings {
     Settings {

@@ -73,6 +73,9 @@ struct Streaming {
     /// Numbers that found no buffer, to be reported before the frame that showed it.
     owed: Range<u64>,
     held: Option<(Trigger, Result<Frame, Damage>)>,
+    /// Once the camera is lost: buffers that may still be taken. One whose control was taken away
+    /// may go on sending for ever, with whatever settings somebody else gives it.
+    last_buffers: Option<usize>,
 }
 
 impl Gige {
@@ -184,6 +187,14 @@ impl Gige {
 }
 
 impl Streaming {
+    /// Whether the camera is lost and what it sent before is taken.
+    fn is_over(&mut self) -> bool {
+        if self.last_buffers.is_none() && self.stream.is_lost() {
+            self.last_buffers = Some(self.stream.pushed());
+        }
+        self.last_buffers == Some(0)
+    }
+
     /// Gives every free buffer to the camera.
     fn refill(&mut self) {
         // Asked first: finding none here is no refusal that the pool should count.
@@ -298,6 +309,7 @@ impl Camera for Gige {
             underruns: 0,
             owed: 0..0,
             held: None,
+            last_buffers: None,
         };
         streaming.refill();
         device.start().map_err(broken)?;
@@ -316,21 +328,30 @@ impl Camera for Gige {
                 let what = "the camera is not started: start it before asking for frames";
                 return Err(failed(CameraErrorKind::Stream, what));
             };
+            if streaming.is_over() {
+                let reason = format!("camera {:?}: control lost", self.options.settings.device);
+                return Ok(Event::Gone { reason });
+            }
             streaming.refill();
             let left = deadline.since(self.clock.now()).0;
             let all = streaming.stream.pushed() == streaming.pool.slots();
-            let wait = if all { left } else { left.min(REFILL_NS) };
-            match streaming.stream.pop(wait) {
+            let wait = match (streaming.last_buffers, all) {
+                (Some(_), _) => 0,
+                (None, true) => left,
+                (None, false) => left.min(REFILL_NS),
+            };
+            let came = streaming.stream.pop(wait);
+            if let Some(last) = streaming.last_buffers.as_mut() {
+                *last = if came.is_some() { last.saturating_sub(1) } else { 0 };
+            }
+            match came {
                 Some(delivery) => {
                     let taken = self.take_in(delivery);
                     if let Some(streaming) = self.stream.as_mut() {
                         streaming.held = taken;
                     }
                 }
-                None if streaming.stream.is_lost() => {
-                    let reason = format!("camera {:?}: control lost", self.options.settings.device);
-                    return Ok(Event::Gone { reason });
-                }
+                None if streaming.last_buffers.is_some() || streaming.stream.is_lost() => {}
                 None if left == 0 => return Ok(Event::Idle),
                 None => {}
             }

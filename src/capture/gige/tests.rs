@@ -248,6 +248,22 @@ fn a_lost_camera_is_opened_again_and_set_up_again() {
 }
 
 #[test]
+fn a_camera_that_goes_on_sending_under_somebody_elses_control_is_lost_all_the_same() {
+    let script = Script::plain();
+    let mut camera = open(&script);
+    camera.start(Pool::new(3, 128), 1).unwrap();
+    script.feed((1..=100).map(Feed::Whole));
+    assert_eq!(frame(&mut camera).0, 1);
+    script.world().lost = true;
+    let mut more = 0;
+    while let Event::Frame { .. } = next(&mut camera) {
+        more += 1;
+    }
+    assert_eq!(more, 2, "what was on its way; then it is gone");
+    assert!(matches!(next(&mut camera), Event::Gone { .. }), "and stays so");
+}
+
+#[test]
 fn a_frame_that_outgrew_the_buffers_is_refused_at_the_start() {
     let script = Script::plain();
     let mut camera = open(&script);
