@@ -10,8 +10,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use super::board::Board;
 use super::progress::{Progress, Stage};
 use super::stage::{Outcome, Signals, TICK};
+use super::taken::Taken;
 use crate::capture::SoftTrigger;
-use crate::frame::Nanos;
 use crate::message::{
     Receipt, Refusal, Reply, ReplyCode, decode_command, decode_receipt, encode_reply,
 };
@@ -19,8 +19,6 @@ use crate::publish::{Inbound, ReplayRange};
 use crate::station::{Action, Event, Step};
 use crate::sys::clock::Clock;
 
-/// The same replay within this time is a repetition of the transport, in milliseconds.
-const REPEATED_MS: u64 = 5_000;
 /// First metrics after the start, in milliseconds: the connection usually stands then.
 const FIRST_HEALTH_MS: u64 = 1_000;
 
@@ -34,8 +32,8 @@ pub(super) struct CommandStage {
     pub(super) clock: Arc<dyn Clock>,
     /// Time between metrics in milliseconds.
     pub(super) health_every_ms: u64,
-    /// The newest replay that was taken, and when.
-    pub(super) taken: Option<(Nanos, ReplayRange)>,
+    /// Replays that were handed over.
+    pub(super) taken: Taken,
     /// Commands refused, and answers that found no room: told in the log more and more seldom.
     pub(super) refused: u64,
     pub(super) unanswered: u64,
@@ -122,13 +120,12 @@ impl CommandStage {
     /// Hands the range over once, however often the transport delivers its command.
     fn replay(&mut self, range: ReplayRange) -> bool {
         let now = self.clock.now();
-        let recent = |at: Nanos| now.since(at) <= Nanos(0).plus_ms(REPEATED_MS);
-        if self.taken.is_some_and(|(at, taken)| taken == range && recent(at)) {
+        if self.taken.has(now, &range) {
             return true;
         }
         let taken = self.board.replay(range);
         if taken {
-            self.taken = Some((now, range));
+            self.taken.note(now, range);
         }
         taken
     }

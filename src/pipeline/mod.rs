@@ -36,6 +36,7 @@ mod scada;
 mod shutdown;
 mod stage;
 mod start;
+mod taken;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -49,5 +50,6 @@ pub use outbox::{Rows, range_page};
 pub use recorded::{RecordedCamera, RecordedDecisions};
 pub use scada::Scada;
 pub use start::{Broker, Parts, Triggers};
+pub use taken::Taken;
 pub use tally::Latencies;
 pub use work::Decision;

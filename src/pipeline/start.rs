@@ -18,6 +18,7 @@ use super::outbox::JournalOutbox;
 use super::progress::{Progress, Stage};
 use super::record_stage::RecordStage;
 use super::stage::{Signals, spawn};
+use super::taken::Taken;
 use super::work::{Decision, NOTICES_MAX, Slots};
 use crate::calibrate::Calibration;
 use crate::capture::{Camera, part_id_of};
@@ -227,7 +228,7 @@ impl Line {
             signals: Arc::clone(&signals),
             clock: Arc::clone(&parts.clock),
             health_every_ms,
-            taken: None,
+            taken: Taken::default(),
             refused: 0,
             unanswered: 0,
             scratch: Step::new(),

@@ -6,6 +6,7 @@ use crrd::message::{Reply, ReplyCode, decode_command, encode_reply};
 use crrd::publish::ReplayRange;
 use crrd::station::{Action, Event};
 
+use super::plan::Defect;
 use super::process::Ending;
 use super::store::Store;
 use super::world::{Ev, World};
@@ -16,8 +17,6 @@ const INBOUND_MAX: usize = 256;
 const SAYINGS_MAX: usize = 128;
 /// Ranges that wait for the one under way.
 const REPLAYS_MAX: usize = 4;
-/// The same range within this time is a repetition of the transport.
-const REPEATED_MS: u64 = 5_000;
 
 impl<S: Store> World<S> {
     /// The publisher hands a command on; one that finds no room is gone, and the PLC repeats it.
@@ -86,14 +85,14 @@ impl<S: Store> World<S> {
     fn replay(&mut self, range: ReplayRange) -> bool {
         let now = self.now;
         let Some(process) = &mut self.process else { return false };
-        let recent = |at: Nanos| now.since(at) <= Nanos(0).plus_ms(REPEATED_MS);
-        if process.replay_taken.is_some_and(|(at, taken)| taken == range && recent(at)) {
+        if process.replays_taken.has(now, &range) && !self.plan.is(Defect::ReplayTwice) {
             return true;
         }
         let room = process.publisher.replays.len() < REPLAYS_MAX;
         if room {
             process.publisher.replays.push_back(range);
-            process.replay_taken = Some((now, range));
+            process.replays_taken.note(now, range);
+            self.oracle.replay_taken(range, now);
             self.wake_publisher();
         }
         room

@@ -3,7 +3,7 @@
 //!
 //! What is real: `station::Station`, `publish::session::Session`, `judge::Judge`,
 //! `capture::Supervisor`, all payloads, commands and their readers, the rules of a late decision,
-//! the search for a range to be sent again; in `disk`, the journal on files as well. What is modelled: threads (as events with random
+//! the search for a range to be sent again and the memory of what was asked; in `disk`, the journal on files as well. What is modelled: threads (as events with random
 //! delays), the MQTT client library, the network, the broker, the PLC with the rules of
 //! `docs/plc.md`, the camera, the time that things take, and in most seeds the journal.
 //!

@@ -12,6 +12,9 @@ use crrd::station::{Action, Event};
 
 use super::net::{ConnId, Topic};
 
+/// Within this time a command is carried out once.
+const REPEATED_MS: u64 = 5_000;
+
 /// A committed row: an obligation.
 #[derive(Clone, Debug)]
 struct Due {
@@ -72,6 +75,8 @@ pub(crate) struct Oracle {
     /// Answers of this start that a younger one has overtaken: lost.
     answers_skipped: u64,
     replay: Option<Replay>,
+    /// Ranges this start has taken, and when.
+    taken: Vec<(Nanos, ReplayRange)>,
     /// First thing that was wrong.
     pub(crate) wrong: Option<String>,
     pub(crate) stats: Stats,
@@ -168,6 +173,7 @@ impl Oracle {
         self.stats.starts += 1;
         self.stats.answers_lost += self.answers_missing();
         (self.boot, self.answers_skipped, self.replay) = (boot, 0, None);
+        self.taken.clear();
     }
 
     // --- answers ---
@@ -228,6 +234,17 @@ impl Oracle {
     }
 
     // --- what is sent again ---
+
+    /// A command to send a range again is carried out; however often it comes, once in 5 s.
+    pub(crate) fn replay_taken(&mut self, range: ReplayRange, now: Nanos) {
+        let again = |(at, taken): &(Nanos, ReplayRange)| {
+            *taken == range && now.since(*at) <= Nanos(0).plus_ms(REPEATED_MS)
+        };
+        if self.taken.iter().any(again) {
+            self.fail(|| format!("{range:?} was taken twice"));
+        }
+        self.taken.push((now, range));
+    }
 
     /// `there`: numbers of the range's answers in the journal.
     pub(crate) fn replay_begins(&mut self, range: ReplayRange, there: Vec<u32>) {

@@ -174,6 +174,8 @@ pub(crate) enum Defect {
     AnswerRepeated,
     /// An answer overtakes the state that its command changed.
     AnswerBeforeState,
+    /// A repeated command to send a range again is carried out again.
+    ReplayTwice,
     /// The first row of each page of a replay is skipped.
     ReplaySkips,
     /// A replay goes one verdict too far.
@@ -183,7 +185,7 @@ pub(crate) enum Defect {
 }
 
 impl Defect {
-    pub(crate) const ALL: [Defect; 23] = [
+    pub(crate) const ALL: [Defect; 24] = [
         Defect::BrokerDrops,
         Defect::JournalForgets,
         Defect::AnnouncedBeforeCommit,
@@ -204,6 +206,7 @@ impl Defect {
         Defect::AnswerForgotten,
         Defect::AnswerRepeated,
         Defect::AnswerBeforeState,
+        Defect::ReplayTwice,
         Defect::ReplaySkips,
         Defect::ReplayForeign,
         Defect::ReplayMovesCursor,
@@ -230,6 +233,7 @@ impl Defect {
             Defect::AnswerForgotten => "without a word",
             Defect::AnswerRepeated => "was not given",
             Defect::AnswerBeforeState => "before the state",
+            Defect::ReplayTwice => "was taken twice",
             Defect::ReplaySkips => "was not sent again",
             Defect::ReplayForeign => "nobody asked for",
         }
@@ -343,7 +347,7 @@ impl Plan {
             journal_bytes: if !power && rng.chance(15) { 1_500 } else { usize::MAX },
             plc_clean: rng.chance(50),
             replays: (0..rng.pick(&[0, 0, 1, 2, 6])).map(|_| rng.below(length_ms)).collect(),
-            range_rows: rng.pick(&[4, 16, 256]),
+            range_rows: rng.pick(&[8, 32, 256]),
             faults,
             heal_ms: length_ms + 200,
             defect,

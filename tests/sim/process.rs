@@ -10,8 +10,7 @@ use crrd::judge::{Mask, Outcome, Reason, Verdict};
 use crrd::message::{
     CLASS_NONE, FLAG_LATE, Mode, StateRecord, VerdictRecord, encode_event, encode_state,
 };
-use crrd::pipeline::Decision;
-use crrd::publish::ReplayRange;
+use crrd::pipeline::{Decision, Taken};
 use crrd::station::{Action, Event, Need, Settings, Station, Step, Ticket};
 
 use super::inspect::Work;
@@ -77,8 +76,8 @@ pub(crate) struct Process {
     pub(crate) inbound: VecDeque<Vec<u8>>,
     /// Answers that found no room on their way to the publisher.
     pub(crate) unanswered: u64,
-    /// The newest range that was taken, and when.
-    pub(crate) replay_taken: Option<(Nanos, ReplayRange)>,
+    /// Ranges that were handed over.
+    pub(crate) replays_taken: Taken,
     pub(crate) ending: Ending,
 }
 
@@ -170,7 +169,7 @@ impl<S: Store> World<S> {
             publisher: Publisher::new(&self.plan, found.cursor, self.now),
             inbound: VecDeque::new(),
             unanswered: 0,
-            replay_taken: None,
+            replays_taken: Taken::default(),
             ending: Ending::No,
         };
         let state = process.state();

@@ -19,7 +19,7 @@ use super::rng::Rng;
 use super::store::Store;
 
 /// After the repair everything must have come to rest within this.
-const REST_MS_MAX: u64 = 30_000;
+const REST_MS_MAX: u64 = 60_000;
 /// How often it is looked at.
 const LOOK_MS: u64 = 100;
 /// More events than any honest run has.

@@ -75,14 +75,7 @@ pub(super) async fn run(settings: Settings, outbox: Box<dyn Outbox>, inbox: Inbo
                 Err(_) => return,
             },
             saying = sayings.recv() => match saying {
-                Some(Saying::Reply(payload)) => {
-                    // What the command changed is told before its answer.
-                    if state.has_changed().unwrap_or(false) {
-                        let state = state.borrow_and_update().clone();
-                        shell.handle(Event::State(state));
-                    }
-                    shell.handle(Event::Reply(payload));
-                }
+                Some(Saying::Reply(payload)) => shell.reply(payload, &mut state),
                 Some(Saying::Health(payload)) => shell.handle(Event::Health(payload)),
                 None => return,
             },
@@ -97,7 +90,7 @@ pub(super) async fn run(settings: Settings, outbox: Box<dyn Outbox>, inbox: Inbo
     // Answers and rows handed over before the order still count.
     while let Ok(saying) = sayings.try_recv() {
         if let Saying::Reply(payload) = saying {
-            shell.handle(Event::Reply(payload));
+            shell.reply(payload, &mut state);
         }
     }
     shell.session.cancel_replay();
@@ -299,6 +292,15 @@ impl Shell {
     fn since_start(&self, at: Instant) -> Nanos {
         let since = at.saturating_duration_since(self.started).as_nanos();
         Nanos(u64::try_from(since).unwrap_or(u64::MAX))
+    }
+
+    /// What the command changed is told before its answer.
+    fn reply(&mut self, payload: Vec<u8>, state: &mut watch::Receiver<Vec<u8>>) {
+        if state.has_changed().unwrap_or(false) {
+            let state = state.borrow_and_update().clone();
+            self.handle(Event::State(state));
+        }
+        self.handle(Event::Reply(payload));
     }
 
     fn tick(&mut self) {
