@@ -16,6 +16,7 @@ pub mod scripted;
 mod supervisor;
 mod trigger;
 mod unwrap;
+pub mod webcam;
 
 pub use error::{CameraError, CameraErrorKind};
 pub use supervisor::{Backoff, Continuity, GAP_PARTS_MAX, Supervisor};

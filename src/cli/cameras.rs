@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::capture::gige::{self, GigeOptions};
 use crate::capture::replay::{self as capture, ReplayOptions, Source};
+use crate::capture::webcam::{self, WebcamOptions};
 use crate::capture::{Camera as AnyCamera, CameraError};
 use crate::config::{Camera, CameraSource, FileFormat, Mode, Recipe, RecipeChoice, Replay};
 use crate::frame::CameraId;
@@ -32,6 +33,17 @@ pub(super) fn open(
             };
             Ok(Box::new(gige::open(options, clock)?))
         }
+        CameraSource::Webcam(settings) => webcam::open(
+            WebcamOptions {
+                index: settings.index,
+                width: settings.width as usize,
+                height: settings.height as usize,
+                format: settings.pixel_format,
+                rate_hz: settings.rate_hz,
+                camera: CameraId(0),
+            },
+            clock,
+        ),
     }
 }
 

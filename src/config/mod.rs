@@ -23,7 +23,7 @@ use std::path::Path;
 
 pub use camera::{
     Camera, CameraSource, Feature, FeatureValue, FileFormat, Gige, GigeLink, LineTrigger, Mode,
-    RecipeChoice, Region, Replay,
+    RecipeChoice, Region, Replay, Webcam,
 };
 pub use problem::{ConfigError, ConfigErrorKind, Problem};
 pub use types::{

@@ -40,6 +40,12 @@ impl Known {
                 exposure_us: feature(gige, &["ExposureTime", "ExposureTimeAbs"]),
                 link: ethernet(gige),
             },
+            CameraSource::Webcam(webcam) => Self {
+                triggered: false,
+                rate_hz: Some(f64::from(webcam.rate_hz)),
+                exposure_us: None,
+                link: Link::Usb { mbit: usb_mbit(&format!("video{}", webcam.index)) },
+            },
         }
     }
 }
@@ -76,6 +82,14 @@ fn ethernet(gige: &Gige) -> Link {
             .map(|allowed| allowed.min(wanted))
             .filter(|_| !(gige.link.packet_socket && may_use_ring)),
     }
+}
+
+/// Speed of the USB port that a video device hangs on: of the nearest device of the bus above it.
+fn usb_mbit(device: &str) -> Option<u32> {
+    let device = Path::new("/sys/class/video4linux").join(device).join("device");
+    let device = device.canonicalize().ok()?;
+    // Whole numbers but for the slowest, 1.5 Mbit/s, which no camera uses.
+    device.ancestors().find_map(|dir| text(dir.join("speed"))?.trim().parse().ok())
 }
 
 fn text(file: impl AsRef<Path>) -> Option<String> {

@@ -3,10 +3,11 @@
 mod gige;
 mod replay;
 mod types;
+mod webcam;
 
 pub use types::{
     Camera, CameraSource, Feature, FeatureValue, FileFormat, Gige, GigeLink, LineTrigger, Mode,
-    RecipeChoice, Region, Replay,
+    RecipeChoice, Region, Replay, Webcam,
 };
 
 use super::reader::Section;
@@ -17,6 +18,7 @@ use crate::frame::RecipeId;
 enum Kind {
     Replay,
     Gige,
+    Webcam,
 }
 
 pub(super) fn camera(
@@ -24,7 +26,7 @@ pub(super) fn camera(
     recipes: &[Recipe],
     trigger: TriggerMode,
 ) -> Option<Camera> {
-    let kinds = [("replay", Kind::Replay), ("gige", Kind::Gige)];
+    let kinds = [("replay", Kind::Replay), ("gige", Kind::Gige), ("webcam", Kind::Webcam)];
     let kind = section.word("kind", &kinds, 0);
     let recipe = recipe_choice(&section, recipes);
     // Every kind is read, so that a slip in a table that is not in use is found, too.
@@ -36,12 +38,20 @@ pub(super) fn camera(
     if kind != Kind::Gige {
         section.unused(&["gige"], "set kind = \"gige\", or remove the table");
     }
+    let webcam = webcam::webcam(section.section("webcam"));
+    if kind != Kind::Webcam {
+        section.unused(&["webcam"], "set kind = \"webcam\", or remove the table");
+    }
     let source = match kind {
         Kind::Replay => replay.map(CameraSource::Replay),
         Kind::Gige => gige.map(CameraSource::Gige),
+        Kind::Webcam => Some(CameraSource::Webcam(webcam)),
     };
     let paced = matches!(&source, Some(CameraSource::Replay(replay)) if replay.rate_hz > 0.0);
     let software_trigger = software_trigger(&section, paced, trigger);
+    if kind == Kind::Webcam {
+        section.unused(&["trigger"], "a webcam cannot be triggered: remove it");
+    }
     section.finish();
     Some(Camera { source: source?, recipe: recipe?, software_trigger })
 }

@@ -22,6 +22,8 @@ pub enum CameraSource {
     Replay(Replay),
     /// `gige`.
     Gige(Gige),
+    /// `webcam`.
+    Webcam(Webcam),
 }
 
 /// The replay camera: files of a folder, in the order of their names.
@@ -167,4 +169,19 @@ impl std::fmt::Display for FeatureValue {
             FeatureValue::Text(text) => write!(f, "\"{text}\""),
         }
     }
+}
+
+/// A webcam (`[camera.webcam]`); its driver must take these settings exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Webcam {
+    /// The number in `/dev/videoN`. Default 0.
+    pub index: u32,
+    /// Pixels in a row. Default 640.
+    pub width: u32,
+    /// Rows. Default 480.
+    pub height: u32,
+    /// Default `YUYV`.
+    pub pixel_format: PixelFormat,
+    /// Whole pictures a second. Default 30.
+    pub rate_hz: u32,
 }
