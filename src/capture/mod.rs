@@ -16,6 +16,7 @@ pub mod scripted;
 mod supervisor;
 mod trigger;
 mod unwrap;
+pub mod v4l2;
 pub mod webcam;
 
 pub use error::{CameraError, CameraErrorKind};

@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use crate::capture::gige::{self, GigeOptions};
 use crate::capture::replay::{self as capture, ReplayOptions, Source};
+use crate::capture::v4l2::{self, V4l2Options};
 use crate::capture::webcam::{self, WebcamOptions};
 use crate::capture::{Camera as AnyCamera, CameraError};
-use crate::config::{Camera, CameraSource, FileFormat, Mode, Recipe, RecipeChoice, Replay};
+use crate::config::{
+    self, Camera, CameraSource, ControlValue, FileFormat, Mode, Recipe, RecipeChoice, Replay,
+};
 use crate::frame::CameraId;
 use crate::sys::clock::Clock;
 
@@ -44,6 +47,29 @@ pub(super) fn open(
             },
             clock,
         ),
+        CameraSource::V4l2(v4l2) => Ok(Box::new(v4l2::V4l2::open(v4l2_options(v4l2), clock)?)),
+    }
+}
+
+fn v4l2_options(camera: &config::V4l2) -> V4l2Options {
+    let control = |control: &config::Control| v4l2::Setting {
+        name: control.name.clone(),
+        value: match &control.value {
+            ControlValue::Number(number) => v4l2::Value::Number(*number),
+            ControlValue::Flag(flag) => v4l2::Value::Flag(*flag),
+            ControlValue::Word(word) => v4l2::Value::Word(word.clone()),
+        },
+    };
+    V4l2Options {
+        device: camera.device.clone(),
+        format: camera.pixel_format,
+        width: camera.width,
+        height: camera.height,
+        interval: camera.rate_hz.map(v4l2::Interval::of_hz),
+        way: if camera.user_memory { v4l2::Way::UserPtr } else { v4l2::Way::Mmap },
+        buffers: camera.buffer_count,
+        controls: camera.controls.iter().map(control).collect(),
+        camera: CameraId(0),
     }
 }
 
@@ -118,5 +144,28 @@ mod tests {
         let options = replay_of(&config);
         assert_eq!(options.recipe, capture::RecipeChoice::Current);
         assert_eq!((options.source, options.repeat), (Source::Images, false));
+    }
+    #[test]
+    fn the_v4l2_table_becomes_the_camera_it_describes() {
+        let config = parse(
+            "[camera]\nkind = \"v4l2\"\nrecipe = 1\n[camera.v4l2]\ndevice = \"/dev/video0\"\n\
+             pixel_format = \"BayerRG8\"\nwidth = 1920\nheight = 1200\nrate_hz = 29.97\n\
+             buffers = \"userptr\"\nbuffer_count = 9\n\
+             controls = { auto_exposure = \"Manual Mode\", gain = 3, flip = true }",
+        );
+        let CameraSource::V4l2(camera) = &config.camera.source else { panic!("{config:?}") };
+        let options = v4l2_options(camera);
+        assert_eq!(options.device, Path::new("/dev/video0"));
+        assert_eq!(options.format, PixelFormat::BayerRG8);
+        assert_eq!((options.width, options.height, options.buffers), (1920, 1200, Some(9)));
+        assert_eq!(options.interval, Some(v4l2::Interval { seconds: 100, per: 2997 }));
+        assert_eq!(options.way, v4l2::Way::UserPtr);
+        let set = |name: &str, value| v4l2::Setting { name: name.to_owned(), value };
+        let expected = [
+            set("auto_exposure", v4l2::Value::Word("Manual Mode".to_owned())),
+            set("gain", v4l2::Value::Number(3)),
+            set("flip", v4l2::Value::Flag(true)),
+        ];
+        assert_eq!(options.controls, expected);
     }
 }

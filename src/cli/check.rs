@@ -29,6 +29,11 @@ const PICTURE_WAIT_MS: u64 = 30_000;
 /// An armed part that waits longer for its picture is warned about, in milliseconds: few lines
 /// are so slow.
 const ARM_WAIT_WARN_MS: u32 = 2_000;
+/// Longest wait for a picture of a camera in milliseconds: one that runs free has sent one by then,
+/// and one that is triggered must not hold up the start of the station.
+const DEVICE_WAIT_MS: u64 = 2_000;
+/// Buffers for that picture; a stream needs more than one.
+const DEVICE_BUFFERS: usize = 4;
 /// Permission bits of users outside owner and group.
 const OTHERS: u32 = 0o007;
 
@@ -240,15 +245,40 @@ fn camera(config: &ValidConfig) -> Outcome {
     }
 }
 
-/// Opens the camera as the station would: its settings are applied and read back.
+/// Opens the camera as the station would, and waits a moment for a picture.
 fn device(config: &ValidConfig) -> Outcome {
-    match cameras::open(&config.camera, &config.recipes, Arc::new(RealClock)) {
-        Ok(camera) => Outcome::Ok(format!(
-            "opened, settings applied and read back; a frame has {} bytes",
-            camera.frame_bytes_max()
-        )),
-        Err(error) => Outcome::Fail(format!("{:#}", anyhow::Error::new(error))),
+    let opened = cameras::open(&config.camera, &config.recipes, Arc::new(RealClock));
+    match opened.map_err(anyhow::Error::new).and_then(one_picture) {
+        Ok(outcome) => outcome,
+        Err(error) => Outcome::Fail(format!("{error:#}")),
     }
+}
+
+fn one_picture(mut camera: Box<dyn Camera>) -> Result<Outcome> {
+    const OPENED: &str = "opened, settings applied and read back";
+    camera.start(Pool::new(DEVICE_BUFFERS, camera.frame_bytes_max()), 1)?;
+    let event = camera.next(RealClock.now().plus_ms(DEVICE_WAIT_MS))?;
+    let outcome = match &event {
+        Event::Frame { frame, .. } => {
+            let meta = &frame.meta;
+            let (width, height, format) = (meta.width, meta.height, meta.format);
+            Outcome::Ok(format!("{OPENED}; a picture of {width}x{height} {format} came"))
+        }
+        Event::Incomplete { why, .. } => Outcome::Warn(format!(
+            "{OPENED}; the first picture is damaged ({why:?}): look at cable and bandwidth when \
+             that goes on"
+        )),
+        Event::Idle => Outcome::Warn(format!(
+            "{OPENED}; no picture within {} s, which is normal when it is triggered and no part \
+             came",
+            DEVICE_WAIT_MS / 1000
+        )),
+        Event::Gone { reason } => Outcome::Fail(format!("{OPENED}; then it was lost: {reason}")),
+        Event::End => Outcome::Fail(format!("{OPENED}; it has no pictures")),
+    };
+    drop(event);
+    camera.stop()?;
+    Ok(outcome)
 }
 
 fn first_picture(replay: Result<Replay, crate::capture::CameraError>) -> Result<Outcome> {

@@ -22,8 +22,8 @@ mod validate;
 use std::path::Path;
 
 pub use camera::{
-    Camera, CameraSource, Feature, FeatureValue, FileFormat, Gige, GigeLink, LineTrigger, Mode,
-    RecipeChoice, Region, Replay, Webcam,
+    Camera, CameraSource, Control, ControlValue, Feature, FeatureValue, FileFormat, Gige, GigeLink,
+    LineTrigger, Mode, RecipeChoice, Region, Replay, V4l2, Webcam,
 };
 pub use problem::{ConfigError, ConfigErrorKind, Problem};
 pub use types::{

@@ -113,6 +113,33 @@ fn each_bad_value_gives_one_message_that_says_what_to_do() {
         ("folder = \"parts\"", "folder = \"parts\"\nwidth = 3", "set format = \"raw\""),
         ("folder = \"parts\"", "folder = \"parts\"\nrate_hz = -1", "use 0 to 1000"),
         ("folder = \"parts\"", "folder = \"parts\"\nkind = \"usb\"", "use \"replay\""),
+        ("folder = \"parts\"", "kind = \"v4l2\"", "camera.v4l2.device: missing"),
+        ("folder = \"parts\"", "folder = \"p\"\nkind = \"v4l2\"", "camera.folder: of no use here"),
+        (
+            "folder = \"parts\"",
+            "kind = \"v4l2\"\ntrigger = \"software\"",
+            "the kernel knows no trigger by software",
+        ),
+        (
+            "folder = \"parts\"",
+            "folder = \"p\"\n[camera.v4l2]\ndevice = \"/dev/video0\"",
+            "set kind = \"v4l2\"",
+        ),
+        (
+            "folder = \"parts\"",
+            "kind = \"v4l2\"\n[camera.v4l2]\npixel_format = \"GREY\"",
+            "of Mono8, Mono10",
+        ),
+        (
+            "folder = \"parts\"",
+            "kind = \"v4l2\"\n[camera.v4l2]\ncontrols = { gain = 1.5 }",
+            "no control takes a fraction",
+        ),
+        (
+            "folder = \"parts\"",
+            "kind = \"v4l2\"\n[camera.v4l2]\nbuffers = \"dmabuf\"",
+            "use \"mmap\" or \"userptr\"",
+        ),
         ("[camera]", "[mqtt]\nhost = \"broker:1883\"\n[camera]", "field of its own"),
         ("[camera]", "[mqtt]\nprefix = \"a//b\"\n[camera]", "joined by '/'"),
         ("[camera]", "[mqtt]\nprefix = \"a/#\"\n[camera]", "joined by '/'"),

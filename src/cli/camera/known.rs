@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use crate::capture::diagnose::Link;
-use crate::config::{CameraSource, FeatureValue, Gige};
+use crate::config::{CameraSource, ControlValue, FeatureValue, Gige, V4l2};
 use crate::sys::fs;
 
 /// Files of the kernel are some lines of text.
@@ -46,7 +46,24 @@ impl Known {
                 exposure_us: None,
                 link: Link::Usb { mbit: usb_mbit(&format!("video{}", webcam.index)) },
             },
+            CameraSource::V4l2(camera) => Self {
+                // Whether a wire triggers it is not in its configuration.
+                triggered: false,
+                rate_hz: camera.rate_hz,
+                exposure_us: exposure_us(camera),
+                link: Link::Unknown,
+            },
         }
+    }
+}
+
+/// The exposure time that a camera of the video class is set to, which counts in 100 µs.
+fn exposure_us(camera: &V4l2) -> Option<f64> {
+    let names = ["exposure_time_absolute", "exposure_absolute", "0x9a0902"];
+    let found = camera.controls.iter().find(|control| names.contains(&control.name.as_str()))?;
+    match found.value {
+        ControlValue::Number(number) => Some(number as f64 * 100.0),
+        _ => None,
     }
 }
 

@@ -3,12 +3,14 @@
 mod gige;
 mod replay;
 mod types;
+mod v4l2;
 mod webcam;
 
 pub use types::{
     Camera, CameraSource, Feature, FeatureValue, FileFormat, Gige, GigeLink, LineTrigger, Mode,
     RecipeChoice, Region, Replay, Webcam,
 };
+pub use v4l2::{Control, ControlValue, V4l2};
 
 use super::reader::Section;
 use super::types::{Recipe, TriggerMode};
@@ -18,6 +20,7 @@ use crate::frame::RecipeId;
 enum Kind {
     Replay,
     Gige,
+    V4l2,
     Webcam,
 }
 
@@ -26,17 +29,26 @@ pub(super) fn camera(
     recipes: &[Recipe],
     trigger: TriggerMode,
 ) -> Option<Camera> {
-    let kinds = [("replay", Kind::Replay), ("gige", Kind::Gige), ("webcam", Kind::Webcam)];
+    let kinds = [
+        ("replay", Kind::Replay),
+        ("gige", Kind::Gige),
+        ("v4l2", Kind::V4l2),
+        ("webcam", Kind::Webcam),
+    ];
     let kind = section.word("kind", &kinds, 0);
     let recipe = recipe_choice(&section, recipes);
     // Every kind is read, so that a slip in a table that is not in use is found, too.
     let replay = replay::replay(&section, kind == Kind::Replay);
     let gige = gige::gige(section.section("gige"), kind == Kind::Gige);
+    let v4l2 = v4l2::v4l2(section.section("v4l2"), kind == Kind::V4l2);
     if kind != Kind::Replay {
         section.unused(&["recipe_from"], "pictures of a camera come from no folder: set recipe");
     }
     if kind != Kind::Gige {
         section.unused(&["gige"], "set kind = \"gige\", or remove the table");
+    }
+    if kind != Kind::V4l2 {
+        section.unused(&["v4l2"], "set kind = \"v4l2\", or remove the table");
     }
     let webcam = webcam::webcam(section.section("webcam"));
     if kind != Kind::Webcam {
@@ -45,10 +57,12 @@ pub(super) fn camera(
     let source = match kind {
         Kind::Replay => replay.map(CameraSource::Replay),
         Kind::Gige => gige.map(CameraSource::Gige),
+        Kind::V4l2 => v4l2.map(CameraSource::V4l2),
         Kind::Webcam => Some(CameraSource::Webcam(webcam)),
     };
     let paced = matches!(&source, Some(CameraSource::Replay(replay)) if replay.rate_hz > 0.0);
-    let software_trigger = software_trigger(&section, paced, trigger);
+    let free = kind == Kind::V4l2;
+    let software_trigger = software_trigger(&section, (paced, free), trigger);
     if kind == Kind::Webcam {
         section.unused(&["trigger"], "a webcam cannot be triggered: remove it");
     }
@@ -56,12 +70,21 @@ pub(super) fn camera(
     Some(Camera { source: source?, recipe: recipe?, software_trigger })
 }
 
-fn software_trigger(section: &Section<'_>, paced: bool, trigger: TriggerMode) -> bool {
+fn software_trigger(
+    section: &Section<'_>,
+    (paced, free): (bool, bool),
+    trigger: TriggerMode,
+) -> bool {
     let Some(found) = section.text("trigger", "\"free\"") else { return false };
     match found.value {
         "free" => false,
         "software" if paced => {
             found.refuse("a picture comes when the PLC asks for it", "remove rate_hz or trigger");
+            true
+        }
+        "software" if free => {
+            let remedy = "trigger the camera by wire, or use another kind";
+            found.refuse("the kernel knows no trigger by software", remedy);
             true
         }
         "software" if trigger == TriggerMode::Continuous => {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::v4l2::V4l2;
 use crate::frame::{PixelFormat, RecipeId};
 
 /// A camera and what becomes of its pictures.
@@ -24,6 +25,8 @@ pub enum CameraSource {
     Gige(Gige),
     /// `webcam`.
     Webcam(Webcam),
+    /// `v4l2`.
+    V4l2(V4l2),
 }
 
 /// The replay camera: files of a folder, in the order of their names.

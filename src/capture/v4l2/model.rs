@@ -1,0 +1,482 @@
+//! The kernel's buffer queue as its documentation has it, in memory: for tests without a device.
+//!
+//! Strict: it refuses what the kernel refuses, with the kernel's errors, and notes what no correct
+//! program does.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use super::device::{Card, Control, ControlKind, Device, Filled, Interval, Layout, Ready, Way};
+use super::fourcc::FourCc;
+use crate::frame::{Memory, PixelFormat, Slab};
+
+/// A model; clones are the same device, as two descriptors of one node are.
+#[derive(Clone)]
+pub(super) struct Model(Arc<Mutex<State>>);
+
+pub(super) struct State {
+    /// The largest size; others are rounded down to multiples of eight.
+    pub(super) size_max: (u32, u32),
+    pub(super) formats: Vec<PixelFormat>,
+    /// Bytes after each row.
+    pub(super) padding: u32,
+    pub(super) planes: u32,
+    pub(super) progressive: bool,
+    pub(super) rates_hz: Vec<u32>,
+    pub(super) controls: Vec<(Control, i64)>,
+    /// Whether it can write into given memory.
+    pub(super) user_memory: bool,
+    /// Whether buffers can be freed while they are still mapped (Linux 4.20 and newer).
+    pub(super) orphans: bool,
+    pub(super) exports: bool,
+    pub(super) buffers_max: u32,
+    /// The sequence number of the next picture.
+    pub(super) sequence: u32,
+    /// Added to the sequence number with each picture.
+    pub(super) count_by: u32,
+    /// What a picture may be: damaged, cut short, late.
+    pub(super) next: Shot,
+    layout: Option<Layout>,
+    way: Way,
+    slots: Vec<Slot>,
+    queued: VecDeque<u32>,
+    done: VecDeque<(u32, Shot, u32)>,
+    streaming: bool,
+    plugged: bool,
+    mapped: Arc<Mutex<usize>>,
+    /// Each request, by name.
+    pub(super) log: Vec<&'static str>,
+    violations: Vec<String>,
+}
+
+/// How the next picture comes.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Shot {
+    pub(super) damaged: bool,
+    pub(super) bytes_short: u32,
+    pub(super) offset: u32,
+    pub(super) age_ns: u64,
+}
+
+enum Slot {
+    Idle,
+    Mapped(usize),
+    Queued(Box<dyn Slab>),
+}
+
+/// A mapped buffer of the model.
+struct Mapped {
+    bytes: Box<[u8]>,
+    exported: Option<i32>,
+    alive: Arc<Mutex<usize>>,
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        *self.alive.lock().unwrap() -= 1;
+    }
+}
+
+impl Slab for Mapped {
+    fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    fn memory(&self) -> Memory {
+        match self.exported {
+            Some(fd) => Memory::DmaBuf { fd, offset: 0, len: self.bytes.len() },
+            None => Memory::Heap,
+        }
+    }
+}
+
+fn refused(errno: i32) -> io::Error {
+    io::Error::from_raw_os_error(errno)
+}
+
+impl Model {
+    /// A camera of 64x48 pixels that has everything.
+    pub(super) fn new() -> Model {
+        Model(Arc::new(Mutex::new(State {
+            size_max: (64, 48),
+            formats: PixelFormat::ALL.to_vec(),
+            padding: 0,
+            planes: 1,
+            progressive: true,
+            rates_hz: vec![5, 25, 50],
+            controls: controls(),
+            user_memory: true,
+            orphans: true,
+            exports: true,
+            buffers_max: 32,
+            sequence: 0,
+            count_by: 1,
+            next: Shot::default(),
+            layout: None,
+            way: Way::Mmap,
+            slots: vec![],
+            queued: VecDeque::new(),
+            done: VecDeque::new(),
+            streaming: false,
+            plugged: true,
+            mapped: Arc::default(),
+            log: vec![],
+            violations: vec![],
+        })))
+    }
+
+    /// The same with something changed.
+    pub(super) fn with(change: impl FnOnce(&mut State)) -> Model {
+        let model = Model::new();
+        change(&mut model.state());
+        model
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// The sensor takes a picture: into the oldest queued buffer, or into nothing.
+    pub(super) fn shoot(&self) -> bool {
+        let mut state = self.state();
+        if !state.streaming || !state.plugged {
+            return false;
+        }
+        let sequence = state.sequence;
+        state.sequence = sequence.wrapping_add(state.count_by);
+        let Some(slot) = state.queued.pop_front() else { return false };
+        let shot = std::mem::take(&mut state.next);
+        if let Slot::Queued(slab) = &mut state.slots[slot as usize] {
+            slab.bytes_mut().fill(sequence as u8);
+        }
+        state.done.push_back((slot, shot, sequence));
+        true
+    }
+
+    /// Pictures that nobody could ever receive.
+    pub(super) fn skip(&self, frames: u32) {
+        let mut state = self.state();
+        state.sequence = state.sequence.wrapping_add(frames);
+    }
+
+    pub(super) fn unplug(&self) {
+        self.state().plugged = false;
+    }
+
+    pub(super) fn plug_in_again(&self) {
+        let mut state = self.state();
+        state.plugged = true;
+        state.streaming = false;
+        state.sequence = 0;
+        state.layout = None;
+        state.slots.clear();
+        state.queued.clear();
+        state.done.clear();
+        state.controls = controls();
+    }
+
+    /// A program opens the node anew, which closed it before: its queue is released, unless
+    /// mappings keep the node open.
+    pub(super) fn open_anew(&self) {
+        let mut state = self.state();
+        if *state.mapped.lock().unwrap() == 0 {
+            state.slots.clear();
+        }
+    }
+
+    /// Mapped buffers that are alive, those of former streams included.
+    pub(super) fn mapped(&self) -> usize {
+        let mapped = Arc::clone(&self.state().mapped);
+        let count = *mapped.lock().unwrap();
+        count
+    }
+
+    /// Empty and filled buffers with the driver.
+    pub(super) fn with_driver(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.queued.len(), state.done.len())
+    }
+
+    #[track_caller]
+    pub(super) fn assert_well_treated(&self) {
+        let state = self.state();
+        assert!(state.violations.is_empty(), "{:#?}", state.violations);
+    }
+}
+
+/// An automatic exposure that rules an exposure time, as UVC has it; a gain that rounds.
+fn controls() -> Vec<(Control, i64)> {
+    let control = |id, name: &str, kind, (minimum, maximum, step), flags| Control {
+        id,
+        name: name.to_owned(),
+        kind,
+        minimum,
+        maximum,
+        step,
+        default: minimum,
+        flags,
+    };
+    const INACTIVE: u32 = 0x10;
+    vec![
+        (control(0x0098_0001, "User Controls", ControlKind::Other, (0, 0, 0), 0x4), 0),
+        (control(0x0098_0913, "Gain", ControlKind::Integer, (0, 100, 1), 0), 0),
+        (control(0x0098_0914, "Horizontal Flip", ControlKind::Boolean, (0, 1, 1), 0), 0),
+        (control(0x0098_0920, "Reset", ControlKind::Button, (0, 0, 0), 0), 0),
+        (control(0x009a_0901, "Auto Exposure", ControlKind::Menu, (0, 3, 1), 0), 3),
+        (
+            control(
+                0x009a_0902,
+                "Exposure Time, Absolute",
+                ControlKind::Integer,
+                (1, 5000, 1),
+                INACTIVE,
+            ),
+            157,
+        ),
+        (control(0x009a_0910, "Line Time", ControlKind::Integer, (10, 1000, 10), 0), 100),
+    ]
+}
+
+impl State {
+    fn present(&mut self, request: &'static str) -> io::Result<()> {
+        self.log.push(request);
+        if self.plugged { Ok(()) } else { Err(refused(libc::ENODEV)) }
+    }
+
+    fn violate<T>(&mut self, what: String, errno: i32) -> io::Result<T> {
+        self.violations.push(what);
+        Err(refused(errno))
+    }
+
+    fn control(&mut self, id: u32) -> io::Result<&mut (Control, i64)> {
+        self.controls.iter_mut().find(|(c, _)| c.id == id).ok_or_else(|| refused(libc::EINVAL))
+    }
+}
+
+impl Device for Model {
+    fn card(&self) -> io::Result<Card> {
+        self.state().present("QUERYCAP")?;
+        let [driver, name, bus] = ["model", "Model camera", "memory"].map(str::to_owned);
+        Ok(Card { driver, name, bus, captures: true, streams: true })
+    }
+
+    fn formats(&self) -> io::Result<Vec<FourCc>> {
+        let mut state = self.state();
+        state.present("ENUM_FMT")?;
+        let known = state.formats.iter().map(|format| FourCc::of(*format));
+        Ok(known.chain([FourCc(u32::from_le_bytes(*b"pRAA"))]).collect())
+    }
+
+    fn set_format(&self, format: FourCc, (width, height): (u32, u32)) -> io::Result<Layout> {
+        let mut state = self.state();
+        state.present("S_FMT")?;
+        if !state.slots.is_empty() {
+            return Err(refused(libc::EBUSY));
+        }
+        let wanted = format.format().filter(|format| state.formats.contains(format));
+        let made = wanted.unwrap_or(state.formats[0]);
+        let width = (width.min(state.size_max.0) / 8 * 8).max(8);
+        let height = height.min(state.size_max.1).max(1);
+        let row = made.row_bytes(width as usize) as u32;
+        let stride = if made.is_compressed() { 0 } else { row + state.padding };
+        let bytes = match made.is_compressed() {
+            true => width * height,
+            false => stride * made.rows(height as usize) as u32,
+        };
+        let format = FourCc::of(made);
+        let (planes, progressive) = (state.planes, state.progressive);
+        let layout = Layout { format, width, height, stride, bytes, planes, progressive };
+        state.layout = Some(layout);
+        Ok(layout)
+    }
+
+    fn set_interval(&self, interval: Interval) -> io::Result<Option<Interval>> {
+        let mut state = self.state();
+        state.present("S_PARM")?;
+        let distance = |hz: &u32| ((f64::from(*hz) - interval.hz()).abs() * 1e3) as u64;
+        let nearest = state.rates_hz.iter().copied().min_by_key(distance);
+        Ok(nearest.map(|hz| Interval { seconds: 1, per: hz }))
+    }
+
+    fn control_after(&self, id: u32) -> io::Result<Control> {
+        let mut state = self.state();
+        state.present("QUERY_EXT_CTRL")?;
+        let mut known: Vec<_> = state.controls.iter().map(|(control, _)| control).collect();
+        known.sort_by_key(|control| control.id);
+        let next = known.into_iter().find(|control| control.id > id);
+        next.cloned().ok_or_else(|| refused(libc::EINVAL))
+    }
+
+    fn menu_item(&self, id: u32, index: u32) -> io::Result<String> {
+        let mut state = self.state();
+        state.present("QUERYMENU")?;
+        match (id, index) {
+            (0x009a_0901, 1) => Ok("Manual Mode".to_owned()),
+            (0x009a_0901, 3) => Ok("Aperture Priority Mode".to_owned()),
+            _ => Err(refused(libc::EINVAL)),
+        }
+    }
+
+    fn value(&self, control: &Control) -> io::Result<i64> {
+        let mut state = self.state();
+        state.present("G_EXT_CTRLS")?;
+        Ok(state.control(control.id)?.1)
+    }
+
+    fn set_value(&self, control: &Control, value: i64) -> io::Result<()> {
+        const AUTO_EXPOSURE: u32 = 0x009a_0901;
+        const LINE_TIME: u32 = 0x009a_0910;
+        let mut state = self.state();
+        state.present("S_EXT_CTRLS")?;
+        let (control, now) = state.control(control.id)?;
+        if control.inactive() {
+            return Err(refused(libc::EACCES));
+        }
+        if !(control.minimum..=control.maximum).contains(&value) {
+            return Err(refused(libc::ERANGE));
+        }
+        // A sensor that can do multiples of 40 only, although it states steps of 10.
+        *now = if control.id == LINE_TIME { value / 40 * 40 } else { value };
+        if control.id == AUTO_EXPOSURE {
+            let manual = value == 1;
+            let (exposure, _) = state.control(0x009a_0902)?;
+            exposure.flags = if manual { 0 } else { 0x10 };
+        }
+        Ok(())
+    }
+
+    fn allocate(&self, way: Way, count: u32) -> io::Result<u32> {
+        let mut state = self.state();
+        state.present("REQBUFS")?;
+        if state.streaming {
+            return state.violate("REQBUFS while streaming".into(), libc::EBUSY);
+        }
+        if way == Way::UserPtr && !state.user_memory {
+            return Err(refused(libc::EINVAL));
+        }
+        let mapped = *state.mapped.lock().unwrap();
+        if !state.orphans && mapped > 0 {
+            return Err(refused(libc::EBUSY));
+        }
+        if count > 0 && state.layout.is_none() {
+            return state.violate("REQBUFS without a format".into(), libc::EINVAL);
+        }
+        let given = count.min(state.buffers_max);
+        state.way = way;
+        state.queued.clear();
+        state.done.clear();
+        state.slots = (0..given).map(|_| Slot::Idle).collect();
+        Ok(given)
+    }
+
+    fn map(&self, slot: u32) -> io::Result<Box<dyn Slab>> {
+        let mut state = self.state();
+        state.present("QUERYBUF")?;
+        let bytes = state.layout.map_or(0, |layout| layout.bytes as usize);
+        let exported = state.exports.then_some(100 + slot as i32);
+        let alive = Arc::clone(&state.mapped);
+        let idle = matches!(state.slots.get(slot as usize), Some(Slot::Idle));
+        if !idle || state.way != Way::Mmap {
+            return state.violate(format!("mapping buffer {slot}"), libc::EINVAL);
+        }
+        let mapped = Mapped { bytes: vec![0; bytes].into(), exported, alive };
+        *mapped.alive.lock().unwrap() += 1;
+        state.slots[slot as usize] = Slot::Mapped(mapped.bytes.as_ptr() as usize);
+        Ok(Box::new(mapped))
+    }
+
+    fn queue(&self, slot: u32, slab: Box<dyn Slab>) -> io::Result<()> {
+        let mut state = self.state();
+        state.present("QBUF")?;
+        let need = state.layout.map_or(usize::MAX, |layout| layout.bytes as usize);
+        let at = slab.bytes().as_ptr() as usize;
+        let fits = match (state.slots.get(slot as usize), state.way) {
+            (Some(Slot::Mapped(mine)), Way::Mmap) => *mine == at,
+            (Some(Slot::Idle), Way::UserPtr) => slab.bytes().len() >= need,
+            _ => false,
+        };
+        if !fits {
+            return state
+                .violate(format!("QBUF of buffer {slot} with foreign memory"), libc::EINVAL);
+        }
+        state.slots[slot as usize] = Slot::Queued(slab);
+        state.queued.push_back(slot);
+        Ok(())
+    }
+
+    fn dequeue(&self) -> io::Result<Option<Filled>> {
+        let mut state = self.state();
+        state.present("DQBUF")?;
+        if !state.streaming {
+            return state.violate("DQBUF without a stream".into(), libc::EINVAL);
+        }
+        let Some((slot, shot, sequence)) = state.done.pop_front() else { return Ok(None) };
+        let Slot::Queued(slab) = std::mem::replace(&mut state.slots[slot as usize], Slot::Idle)
+        else {
+            unreachable!("a filled buffer is with the driver");
+        };
+        if state.way == Way::Mmap {
+            state.slots[slot as usize] = Slot::Mapped(slab.bytes().as_ptr() as usize);
+        }
+        let whole = state.layout.map_or(0, |layout| layout.bytes);
+        Ok(Some(Filled {
+            slot,
+            slab,
+            bytes: (whole - shot.bytes_short) as usize,
+            offset: shot.offset as usize,
+            damaged: shot.damaged,
+            sequence,
+            stamp_ns: Some(1_000 + u64::from(sequence)),
+            age_ns: Some(shot.age_ns),
+        }))
+    }
+
+    fn start(&self) -> io::Result<()> {
+        let mut state = self.state();
+        state.present("STREAMON")?;
+        if state.streaming || state.queued.is_empty() {
+            return state.violate("STREAMON twice or without buffers".into(), libc::EINVAL);
+        }
+        state.streaming = true;
+        state.sequence = 0;
+        Ok(())
+    }
+
+    fn stop(&self) -> io::Result<()> {
+        let mut state = self.state();
+        state.present("STREAMOFF")?;
+        state.streaming = false;
+        state.queued.clear();
+        state.done.clear();
+        for slot in &mut state.slots {
+            if matches!(slot, Slot::Queued(_)) {
+                *slot = Slot::Idle;
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&self, ns: u64) -> io::Result<Ready> {
+        let until = Instant::now() + Duration::from_nanos(ns);
+        loop {
+            let state = self.state();
+            if !state.plugged || !state.streaming {
+                return Ok(Ready::Broken);
+            }
+            if !state.done.is_empty() {
+                return Ok(Ready::Filled);
+            }
+            drop(state);
+            if Instant::now() >= until {
+                return Ok(Ready::Nothing);
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+}
