@@ -193,8 +193,7 @@ impl Model {
     /// Mapped buffers that are alive, those of former streams included.
     pub(super) fn mapped(&self) -> usize {
         let mapped = Arc::clone(&self.state().mapped);
-        let count = *mapped.lock().unwrap();
-        count
+        *mapped.lock().unwrap()
     }
 
     /// Empty and filled buffers with the driver.
