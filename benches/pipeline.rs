@@ -50,6 +50,7 @@ fn calibration(engine: &dyn Engine) -> Calibration {
         k: bound.k,
         dataset_sha256: "0".repeat(64),
         scores,
+        geometry: crrd::frame::Geometry::WHOLE,
     };
     Calibration {
         format: FORMAT,

@@ -152,6 +152,7 @@ fn calibration(spec: &ModelSpec) -> Calibration {
         k: bound.k,
         dataset_sha256: "0".repeat(64),
         scores,
+        geometry: crrd::frame::Geometry::WHOLE,
     };
     Calibration {
         format: FORMAT,
@@ -166,15 +167,15 @@ fn calibration(spec: &ModelSpec) -> Calibration {
     }
 }
 
-fn camera(folder: &Path, leak: bool) -> Counted {
+fn camera(folder: &Path, leak: bool, (format, width, height): Layout) -> Counted {
     std::fs::create_dir_all(folder).unwrap();
     for i in 0..4u8 {
-        // Not the model's size: the resize is exercised.
-        std::fs::write(folder.join(format!("{i}.raw")), vec![i * 60; 48 * 40]).unwrap();
+        let bytes = format.row_bytes(width) * format.rows(height);
+        std::fs::write(folder.join(format!("{i}.raw")), vec![i * 60; bytes]).unwrap();
     }
     let options = ReplayOptions {
         folder: folder.to_owned(),
-        source: Source::Raw { width: 48, height: 40, format: PixelFormat::Mono8 },
+        source: Source::Raw { width, height, format },
         recipe: RecipeChoice::Fixed(RecipeId(1)),
         rate_hz: 0.0,
         triggered: false,
@@ -186,8 +187,22 @@ fn camera(folder: &Path, leak: bool) -> Counted {
     Counted { inner, frames: 0, leak }
 }
 
+/// Layout, width and height of the pictures.
+type Layout = (PixelFormat, usize, usize);
+
+/// Every way from a picture to the model's input: resized from each family of layouts, and the
+/// picture itself, which the engine reads where it lies.
+const LAYOUTS: [Layout; 6] = [
+    (PixelFormat::Mono8, 48, 40),
+    (PixelFormat::BayerRG8, 80, 70),
+    (PixelFormat::BayerGB12, 48, 40),
+    (PixelFormat::Yuyv, 48, 40),
+    (PixelFormat::Nv12, 48, 40),
+    (PixelFormat::Rgb8, SIDE, SIDE),
+];
+
 /// Runs a station; allocations on (capture, inspection) after the warm-up.
-fn run(leak: bool) -> (u64, u64) {
+fn run(leak: bool, layout: Layout) -> (u64, u64) {
     let dir = tempfile::tempdir().unwrap();
     let spec = ModelSpec {
         input_width: SIDE,
@@ -200,7 +215,7 @@ fn run(leak: bool) -> (u64, u64) {
     let before = (CAPTURE.load(Ordering::SeqCst), INSPECT.load(Ordering::SeqCst));
     let parts = Parts {
         station: StationId::new("s1").unwrap(),
-        camera: Box::new(camera(&dir.path().join("frames"), leak)),
+        camera: Box::new(camera(&dir.path().join("frames"), leak, layout)),
         calibration: calibration(&spec),
         engine: Box::new(Alternating { spec, frames: 0 }),
         recipes: vec![Recipe { id: RecipeId(1), class: "bolt".to_owned() }],
@@ -237,8 +252,10 @@ fn run(leak: bool) -> (u64, u64) {
 
 #[test]
 fn capture_and_inspection_allocate_nothing_per_frame_once_warm() {
-    let (capture, _) = run(true);
+    let (capture, _) = run(true, LAYOUTS[0]);
     assert!(capture >= FRAMES - WARM_UP - 2, "the counter counts: {capture}");
-    let (capture, inspect) = run(false);
-    assert_eq!((capture, inspect), (0, 0), "allocations on (capture, inspection)");
+    for layout in LAYOUTS {
+        let (capture, inspect) = run(false, layout);
+        assert_eq!((capture, inspect), (0, 0), "{layout:?}: allocations on (capture, inspection)");
+    }
 }

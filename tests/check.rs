@@ -57,6 +57,7 @@ impl Site {
             k: 0,
             dataset_sha256: "0".repeat(64),
             scores,
+            geometry: crrd::frame::Geometry::WHOLE,
         };
         let calibration = Calibration {
             format: 1,

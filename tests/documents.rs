@@ -206,6 +206,7 @@ fn the_calibration_table_has_every_field_of_the_file() {
                 k: 0,
                 dataset_sha256: String::new(),
                 scores: vec![1.0],
+                geometry: crrd::frame::Geometry::WHOLE,
             },
         )]
         .into(),

@@ -196,15 +196,35 @@ class Mask:
     boxes: list
     size: tuple  # None when only boxes were sent
     pixels: bytes  # one byte a pixel, 0 or 1, row by row; None when only boxes were sent
-    affine: tuple  # thousandths; None when only boxes were sent
+    affine: tuple  # thousandths; None when only boxes were sent, or quad instead
+    quad: tuple = None  # x, y of the mask's corners in the picture, clockwise; thousandths
+    picture_boxes: list = None  # (x, y, width, height); None when those of the map are scaled
 
     def to_picture(self, x, y):
         """Picture coordinates of a point of the mask."""
+        if self.quad is not None:
+            return self._in_quad(x / self.size[0], y / self.size[1])
         ax, ay, bx, by = self.affine
         return ((ax * x + bx) / 1000, (ay * y + by) / 1000)
 
+    def _in_quad(self, u, v):
+        """The point (u, v) of the unit square, seen in perspective (Heckbert 1989)."""
+        x0, y0, x1, y1, x2, y2, x3, y3 = (value / 1000 for value in self.quad)
+        sx, sy = x0 - x1 + x2 - x3, y0 - y1 + y2 - y3
+        px, py, qx, qy = x1 - x2, y1 - y2, x3 - x2, y3 - y2
+        area = px * qy - qx * py
+        g, h = (sx * qy - qx * sy) / area, (px * sy - sx * py) / area
+        w = g * u + h * v + 1
+        return (
+            ((x1 - x0 + g * x1) * u + (x3 - x0 + h * x3) * v + x0) / w,
+            ((y1 - y0 + g * y1) * u + (y3 - y0 + h * y3) * v + y0) / w,
+        )
+
     def box_in_picture(self, box):
         """Left, top, right and bottom of a box in picture coordinates."""
+        if self.picture_boxes is not None:
+            x, y, width, height = self.picture_boxes[self.boxes.index(box)]
+            return (x, y, x + width, y + height)
         sx = self.picture_size[0] / self.map_size[0]
         sy = self.picture_size[1] / self.map_size[1]
         return (box.x * sx, box.y * sy, (box.x + box.width) * sx, (box.y + box.height) * sy)
@@ -312,6 +332,18 @@ def decode_png(width, height, data):
     return bytes(pixels)
 
 
+def _picture_boxes(fields, count):
+    """Boxes (x, y, width, height) in picture pixels; None when they are those of the map, scaled."""
+    if "pbox" not in fields:
+        return None
+    boxes = fields["pbox"]
+    if not isinstance(boxes, list) or len(boxes) != count:
+        raise NotValid("mask: not as many boxes of the picture as of the map")
+    if any(not isinstance(box, list) or len(box) != 4 for box in boxes):
+        raise NotValid("mask: a picture box of other than 4 numbers")
+    return [tuple(_whole(value, 0, _U32, "pbox") for value in box) for box in boxes]
+
+
 def read_mask(payload):
     """The topic mask."""
     fields = _object(payload, "mask")
@@ -327,16 +359,21 @@ def read_mask(payload):
     boxes = [Box(*(_whole(value, -1, _I32, "box") for value in box)) for box in boxes]
     map_size = (number("mw", MASK_SIDE_MAX), number("mh", MASK_SIDE_MAX))
     picture_size = (number("pw", _U32), number("ph", _U32))
-    size = pixels = affine = None
-    given = [key in fields for key in ("enc", "w", "h", "aff", "data")]
+    picture_boxes = _picture_boxes(fields, len(boxes))
+    size = pixels = affine = quad = None
+    # aff, or for a picture seen turned or in perspective its corners.
+    place = "quad" if "quad" in fields and "aff" not in fields else "aff"
+    given = [key in fields for key in ("enc", "w", "h", place, "data")]
     if any(given):
         if not all(given):
             raise NotValid("mask: incomplete keys")
         size = (number("w", MASK_SIDE_MAX), number("h", MASK_SIDE_MAX))
-        affine, data = fields["aff"], fields["data"]
-        if 0 in size or not isinstance(affine, list) or len(affine) != 4:
+        numbers, data = fields[place], fields["data"]
+        count = 4 if place == "aff" else 8
+        if 0 in size or not isinstance(numbers, list) or len(numbers) != count:
             raise NotValid("mask: impossible size or affine")
-        affine = tuple(_whole(value, -_I32, _U32, "aff") for value in affine)
+        numbers = tuple(_whole(value, -_I32, _U32, place) for value in numbers)
+        affine, quad = (numbers, None) if place == "aff" else (None, numbers)
         if not isinstance(data, str):
             raise NotValid("mask: data is no text")
         if fields["enc"] == "rle":
@@ -351,7 +388,7 @@ def read_mask(payload):
             raise NotValid(f"mask: unknown encoding {fields['enc']!r}")
     return Mask(
         number("q", _U32), number("e", _U32), number("t", _U32), fields["p"],
-        map_size, picture_size, boxes, size, pixels, affine,
+        map_size, picture_size, boxes, size, pixels, affine, quad, picture_boxes,
     )
 
 

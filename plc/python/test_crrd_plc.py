@@ -127,6 +127,28 @@ class Masks(unittest.TestCase):
             self.assertAlmostEqual(bottom, mask.picture_size[1], delta=0.01 * mask.picture_size[1])
         self.assertEqual(forms, {"rle", "png", None})
 
+    def test_a_mask_of_a_turned_picture_has_its_corners_instead_of_the_affine(self):
+        golden = json.loads((GOLDEN / "mask-rle.json").read_text())
+        del golden["aff"]
+        with self.assertRaises(crrd.NotValid):
+            crrd.read_mask(json.dumps(golden).encode())
+        # A quarter turn clockwise: the mask's top left is the picture's bottom left.
+        golden["quad"] = [0, 2048000, 0, 0, 2448000, 0, 2448000, 2048000]
+        golden["pbox"] = [[10, 20, 30, 40]] * len(golden["box"])
+        mask = crrd.read_mask(json.dumps(golden).encode())
+        self.assertEqual(mask.to_picture(0, 0), (0, 2048))
+        self.assertEqual(mask.to_picture(256, 0), (0, 0))
+        self.assertEqual(mask.to_picture(256, 128), (1224, 0))
+        self.assertEqual(mask.box_in_picture(mask.boxes[0]), (10, 20, 40, 60))
+        # In perspective the middle of the mask is where the diagonals cross.
+        golden["quad"] = [100000, 0, 200000, 0, 300000, 100000, 0, 100000]
+        x, y = crrd.read_mask(json.dumps(golden).encode()).to_picture(128, 128)
+        self.assertAlmostEqual(x, 150)
+        self.assertAlmostEqual(y, 25)
+        for key, bad in (("quad", [0] * 7), ("quad", "x"), ("pbox", []), ("pbox", [[1, 2, 3]])):
+            with self.assertRaises(crrd.NotValid):
+                crrd.read_mask(json.dumps({**golden, key: bad}).encode())
+
     def test_damaged_masks_are_refused_whatever_is_wrong(self):
         dice = random.Random(1)
         for path in sorted(GOLDEN.glob("mask-*.json")):

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::frame::Geometry;
 
 fn sample() -> Calibration {
     let scores: Vec<f32> = (0..80).map(|i| 0.1 + i as f32 * 0.003_7).collect();
@@ -16,6 +17,7 @@ fn sample() -> Calibration {
         k: bound.k,
         dataset_sha256: "ab".repeat(32),
         scores,
+        geometry: Geometry::WHOLE,
     };
     Calibration {
         format: FORMAT,
@@ -31,6 +33,21 @@ fn sample() -> Calibration {
             ("metal nut".to_owned(), limit),
         ]),
     }
+}
+
+#[test]
+fn a_geometry_is_part_of_the_limits_and_only_written_where_there_is_one() {
+    let plain = sample();
+    assert!(!plain.to_toml().unwrap().contains("geometry"));
+    let mut cut = sample();
+    let limit = cut.class.get_mut("carpet").unwrap();
+    limit.geometry = Geometry { roi: Some([1, 2, 30, 40]), rotate: 90, ..Geometry::WHOLE };
+    assert_ne!(cut.id().unwrap(), plain.id().unwrap());
+    let text = cut.to_toml().unwrap();
+    assert_eq!(Calibration::from_toml(&text).unwrap(), cut);
+    let damaged = text.replace("rotate = 90", "rotate = 91");
+    let error = Calibration::from_toml(&damaged).unwrap_err().to_string();
+    assert!(error.contains("class.carpet.geometry"), "{error}");
 }
 
 #[test]

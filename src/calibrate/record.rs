@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::frame::Geometry;
+
 /// First 32 bits of the SHA-256 of the calibration file's text; travels with every verdict.
 /// Shown as eight hex digits, which are the first eight of `sha256sum FILE`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,4 +60,7 @@ pub struct ClassLimit {
     pub dataset_sha256: String,
     /// The `n` scores, ascending: the reference of conformal p-values.
     pub scores: Vec<f32>,
+    /// What of each picture the model saw; the station shows it the same.
+    #[serde(default, skip_serializing_if = "Geometry::is_whole")]
+    pub geometry: Geometry,
 }

@@ -9,12 +9,14 @@ use anyhow::{Context, Result, bail};
 
 use super::assets;
 use super::engine::EngineArgs;
+use super::geometry::{self, Views};
 use super::workers::Workers;
 use crate::calibrate::{
     Bound, Calibration, CertifyError, ClassLimit, FORMAT, certify, most_suspicious, parts_needed,
 };
 use crate::config::CalibrationSource;
 use crate::evaluate::{ClassDir, GOOD, class_dirs, pictures};
+use crate::frame::Geometry;
 use crate::sys::clock::{Clock, RealClock};
 use crate::sys::{fs, hash};
 
@@ -46,6 +48,10 @@ pub struct Args {
     /// Which good parts [default: calibration where present, else train with a warning]
     #[arg(long, value_name = "NAME")]
     split: Option<Split>,
+    /// The station's configuration: pictures are cut, turned and rectified as `camera.geometry`
+    /// says, which the limits remember [default: whole pictures]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Only these classes
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     classes: Option<Vec<String>>,
@@ -106,14 +112,16 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     // Wrong fractions are an error now, not after minutes of inference.
     let needed = parts_needed(args.alpha, args.confidence)?;
     let dirs = class_dirs(&args.data, args.classes.as_deref())?;
-    let sources = dirs.iter().map(|d| source(d, args.split)).collect::<Result<Vec<Source>>>()?;
+    let views = geometry::of_config(args.config.as_deref())?;
+    let sources =
+        dirs.iter().map(|d| source(d, args.split, &views)).collect::<Result<Vec<Source>>>()?;
     warn_if_seen(&sources);
     let mut workers = Workers::open(&args.engine, args.threads)?;
     let mut limits = BTreeMap::new();
     let mut left_out = Vec::new();
     for source in &sources {
         let found = measure(&mut workers, source)?;
-        match limit(&found, args.alpha, args.confidence) {
+        match limit(&found, source.geometry, args.alpha, args.confidence) {
             Ok(limit) => {
                 print!("{}", describe(source, &found, &limit, args.show));
                 limits.insert(source.class.clone(), limit);
@@ -145,9 +153,10 @@ struct Source {
     class: String,
     split: Split,
     files: Vec<PathBuf>,
+    geometry: Geometry,
 }
 
-fn source(dir: &ClassDir, split: Option<Split>) -> Result<Source> {
+fn source(dir: &ClassDir, split: Option<Split>, views: &Views) -> Result<Source> {
     let has = |folder: &str| dir.path.join(folder).join(GOOD).is_dir();
     let split = split.unwrap_or(if has("calibration") { Split::Calibration } else { Split::Train });
     let mut files = Vec::new();
@@ -161,7 +170,8 @@ fn source(dir: &ClassDir, split: Option<Split>) -> Result<Source> {
             split.folders().iter().map(|f| format!("{f}/{GOOD}")).collect::<Vec<_>>().join(", ")
         );
     }
-    Ok(Source { class: dir.name.clone(), split, files })
+    let geometry = views.of_class(&dir.name);
+    Ok(Source { class: dir.name.clone(), split, files, geometry })
 }
 
 fn warn_if_seen(sources: &[Source]) {
@@ -188,7 +198,7 @@ struct Measured {
 }
 
 fn measure(workers: &mut Workers, source: &Source) -> Result<Measured> {
-    let answers = workers.run(&source.class, &source.files, |at, _, map| {
+    let answers = workers.run(&source.class, (&source.files, &source.geometry), |at, _, map| {
         Ok((map.score, map.max(), hash::sha256_file_hex(&source.files[at])?))
     })?;
     let names: Vec<String> = source.files.iter().map(|f| short_name(f)).collect();
@@ -211,7 +221,12 @@ fn short_name(file: &Path) -> String {
     parts[parts.len().saturating_sub(3)..].join("/")
 }
 
-fn limit(found: &Measured, alpha: f64, confidence: f64) -> Result<ClassLimit, CertifyError> {
+fn limit(
+    found: &Measured,
+    geometry: Geometry,
+    alpha: f64,
+    confidence: f64,
+) -> Result<ClassLimit, CertifyError> {
     let Bound { k, limit: image_threshold } = certify(&found.scores, alpha, confidence)?;
     let pixel = certify(&found.map_maxima, alpha, confidence)?;
     let mut scores = found.scores.clone();
@@ -223,6 +238,7 @@ fn limit(found: &Measured, alpha: f64, confidence: f64) -> Result<ClassLimit, Ce
         k,
         dataset_sha256: found.dataset_sha256.clone(),
         scores,
+        geometry,
     })
 }
 
@@ -232,6 +248,9 @@ fn describe(source: &Source, found: &Measured, limit: &ClassLimit, show: usize) 
         "{}: limit {:.5} from {} good parts ({} above it, median score {median:.5})\n",
         source.class, limit.image_threshold, limit.n, limit.k
     );
+    if !source.geometry.is_whole() {
+        let _ = writeln!(out, "  of each picture the model saw {}", source.geometry);
+    }
     for at in most_suspicious(&found.scores, show) {
         let _ = writeln!(out, "  look at {:.5}  {}", found.scores[at], found.names[at]);
     }

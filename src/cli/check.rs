@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow};
 
 use super::doctor::{self, Depth, Subject};
-use super::{assets, cameras};
+use super::{assets, cameras, geometry};
 use crate::calibrate::Calibration;
 use crate::capture::replay::Replay;
 use crate::capture::{Camera, Event};
@@ -186,6 +186,7 @@ fn calibration(config: &ValidConfig, spec: Option<&ModelSpec>) -> Result<String>
             spec.sha256
         ));
     }
+    geometry::check(config, &calibration)?;
     let without: Vec<_> = config
         .recipes
         .iter()

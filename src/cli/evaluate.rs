@@ -7,12 +7,13 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::engine::EngineArgs;
+use super::geometry;
 use super::workers::{PICTURE_BYTES_MAX, Workers};
 use crate::evaluate::{
     ClassMetrics, Overlay, Scores, TestPicture, TestSet, Values, class_dirs, read_mask, table,
     test_set,
 };
-use crate::frame::AnomalyMap;
+use crate::frame::{AnomalyMap, Geometry};
 use crate::image::decode;
 use crate::sys::fs;
 
@@ -33,6 +34,10 @@ pub struct Args {
     /// Also write a picture per test picture: picture, heat, mask at F1-max, ground truth
     #[arg(long, value_name = "DIR")]
     overlays: Option<PathBuf>,
+    /// The station's configuration: pictures and masks are cut, turned and rectified as
+    /// `camera.geometry` says [default: whole pictures]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Only these classes
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     classes: Option<Vec<String>>,
@@ -56,10 +61,16 @@ struct Report<'a> {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let dirs = class_dirs(&args.data, args.classes.as_deref())?;
     let sets = dirs.iter().map(test_set).collect::<Result<Vec<TestSet>, _>>()?;
+    let views = geometry::of_config(args.config.as_deref())?;
     let mut workers = Workers::open(&args.engine, args.threads)?;
     let mut classes = Vec::with_capacity(sets.len());
     for set in &sets {
-        classes.push(class(&mut workers, set, args.overlays.as_deref())?);
+        classes.push(class(
+            &mut workers,
+            set,
+            &views.of_class(&set.class),
+            args.overlays.as_deref(),
+        )?);
     }
     print!("{}", table(&classes));
     if let Some(file) = &args.json {
@@ -82,11 +93,16 @@ struct Answer {
     mask: Option<Vec<bool>>,
 }
 
-fn class(workers: &mut Workers, set: &TestSet, overlays: Option<&Path>) -> Result<ClassMetrics> {
+fn class(
+    workers: &mut Workers,
+    set: &TestSet,
+    geometry: &Geometry,
+    overlays: Option<&Path>,
+) -> Result<ClassMetrics> {
     let files: Vec<PathBuf> = set.pictures.iter().map(|p| p.path.clone()).collect();
-    let answers = workers.run(&set.class, &files, |at, _, map| {
+    let answers = workers.run(&set.class, (&files, geometry), |at, _, map| {
         let mask = set.pictures[at].mask.as_deref();
-        let mask = mask.map(|m| mask_at(m, (map.width, map.height))).transpose()?;
+        let mask = mask.map(|m| mask_at(m, geometry, (map.width, map.height))).transpose()?;
         Ok(Answer { map, mask })
     })?;
     let with_pixels = set.has_masks();
@@ -100,30 +116,35 @@ fn class(workers: &mut Workers, set: &TestSet, overlays: Option<&Path>) -> Resul
     let metrics = scores.metrics(&set.class);
     if let Some(dir) = overlays {
         for (picture, answer) in set.pictures.iter().zip(&answers) {
-            draw(dir, &set.class, picture, answer, metrics.pixel_f1_threshold)?;
+            draw((dir, &set.class), geometry, picture, answer, metrics.pixel_f1_threshold)?;
         }
     }
     Ok(metrics)
 }
 
-fn mask_at(file: &Path, size: (usize, usize)) -> Result<Vec<bool>> {
+fn mask_at(file: &Path, geometry: &Geometry, size: (usize, usize)) -> Result<Vec<bool>> {
     let bytes = fs::read_limited(file, PICTURE_BYTES_MAX)?;
-    read_mask(&bytes, size).with_context(|| format!("mask {}", file.display()))
+    read_mask(&bytes, geometry, size).with_context(|| format!("mask {}", file.display()))
 }
 
 /// `DIR/CLASS/DEFECT_NAME.png`; the picture is decoded again, so that a class's pictures need not
 /// be kept in memory.
 fn draw(
-    dir: &Path,
-    class: &str,
+    (dir, class): (&Path, &str),
+    geometry: &Geometry,
     picture: &TestPicture,
     answer: &Answer,
     threshold: Option<f32>,
 ) -> Result<()> {
     let bytes = fs::read_limited(&picture.path, PICTURE_BYTES_MAX)?;
     let decoded = decode(&bytes).with_context(|| picture.path.display().to_string())?;
-    let overlay =
-        Overlay { picture: &decoded, map: &answer.map, threshold, truth: answer.mask.as_deref() };
+    let overlay = Overlay {
+        picture: &decoded,
+        geometry: *geometry,
+        map: &answer.map,
+        threshold,
+        truth: answer.mask.as_deref(),
+    };
     let png = overlay.png().with_context(|| picture.path.display().to_string())?;
     let folder = dir.join(class);
     fs::ensure_dir(&folder)?;

@@ -14,7 +14,7 @@ use crate::calibrate::{Calibration, ClassLimit};
 use crate::config::CalibrationSource;
 use crate::engine::ModelSpec;
 use crate::evaluate::{Overlay, RunError, Runner};
-use crate::frame::{Affine, AnomalyMap};
+use crate::frame::{AnomalyMap, Geometry};
 use crate::image::RgbImage;
 use crate::judge::{Judge, Mask, Outcome, Question, Reason, Verdict};
 use crate::sys::fs;
@@ -72,8 +72,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut mask = Mask::empty(spec.map_width, spec.map_height);
     let mut all_passed = true;
     for (image, class) in args.images.iter().zip(&classes) {
-        let answer = answer(&mut runner, image)?;
         let limit = calibration.limit(class);
+        let geometry = limit.map_or(Geometry::WHOLE, |limit| limit.geometry);
+        let answer = answer(&mut runner, image, &geometry)?;
         let verdict = match &answer {
             Answer::Map(_, map) => {
                 let question = Question { map, limit, calibration_valid: true, in_time: true };
@@ -82,7 +83,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             Answer::Unusable(_) => Verdict::invalid(Reason::FrameDamaged),
         };
         all_passed &= verdict.outcome() == Outcome::Pass;
-        let seen = Seen { image, class, verdict: &verdict, answer: &answer };
+        let seen = Seen { image, class, verdict: &verdict, answer: &answer, geometry };
         if args.json {
             println!("{}", serde_json::to_string(&seen.json())?);
         } else {
@@ -109,12 +110,12 @@ enum Answer {
     Unusable(String),
 }
 
-fn answer(runner: &mut Runner, image: &Path) -> Result<Answer> {
+fn answer(runner: &mut Runner, image: &Path, geometry: &Geometry) -> Result<Answer> {
     let bytes = match fs::read_limited(image, PICTURE_BYTES_MAX) {
         Ok(bytes) => bytes,
         Err(e) => return Ok(Answer::Unusable(format!("{:#}", anyhow::Error::from(e)))),
     };
-    match runner.run(&bytes) {
+    match runner.run(&bytes, geometry) {
         Ok((picture, map)) => Ok(Answer::Map(picture, map)),
         Err(e @ RunError::Engine(_)) => Err(e).with_context(|| image.display().to_string()),
         Err(e) => Ok(Answer::Unusable(format!("{:#}", anyhow::Error::from(e)))),
@@ -166,6 +167,7 @@ struct Seen<'a> {
     class: &'a str,
     verdict: &'a Verdict,
     answer: &'a Answer,
+    geometry: Geometry,
 }
 
 /// The JSON line. Regions are in picture pixels.
@@ -196,18 +198,13 @@ struct BoxPx {
 impl Seen<'_> {
     fn boxes(&self) -> Vec<BoxPx> {
         let Answer::Map(picture, map) = self.answer else { return Vec::new() };
-        let to_picture = Affine::stretch((map.width, map.height), (picture.width, picture.height));
-        let at = |x: f64, y: f64| {
-            let (u, v) = to_picture.apply(x, y);
-            (u.round() as u32, v.round() as u32)
-        };
+        let sizes = ((map.width, map.height), (picture.width, picture.height));
         let regions = self.verdict.regions.as_slice().iter();
         regions
             .map(|r| {
-                let (x, y) = at(f64::from(r.x), f64::from(r.y));
-                let (right, bottom) =
-                    at(f64::from(r.x) + f64::from(r.width), f64::from(r.y) + f64::from(r.height));
-                BoxPx { x, y, width: right - x, height: bottom - y, score: r.score }
+                let area = (r.x, r.y, r.width, r.height);
+                let [x, y, width, height] = self.geometry.enclosing(sizes.0, sizes.1, area);
+                BoxPx { x, y, width, height, score: r.score }
             })
             .collect()
     }
@@ -287,7 +284,8 @@ fn draw(
     limit: Option<&ClassLimit>,
 ) -> Result<()> {
     let threshold = limit.map(|l| l.pixel_threshold);
-    let overlay = Overlay { picture, map, threshold, truth: None };
+    let geometry = limit.map_or(Geometry::WHOLE, |l| l.geometry);
+    let overlay = Overlay { picture, geometry, map, threshold, truth: None };
     let png = overlay.png().with_context(|| image.display().to_string())?;
     let plain = image.with_extension("");
     let parts: Vec<String> = plain

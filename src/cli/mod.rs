@@ -9,6 +9,7 @@ pub mod demo;
 pub mod doctor;
 pub mod engine;
 pub mod evaluate;
+mod geometry;
 pub mod inspect;
 pub mod journal;
 mod recording;

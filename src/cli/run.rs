@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::{assets, cameras, recording};
+use super::{assets, cameras, geometry, recording};
 use crate::config::{self, ValidConfig};
 use crate::engine::{self, Backend};
 use crate::journal;
@@ -90,6 +90,7 @@ fn parts(config: &ValidConfig) -> anyhow::Result<Parts> {
     let recipes =
         config.recipes.iter().map(|r| Recipe { id: r.id, class: r.class.clone() }).collect();
     let calibration = assets::calibration(&config.calibration)?;
+    geometry::check(config, &calibration)?;
     let camera = cameras::open(&config.camera, &config.recipes, Arc::clone(&clock))?;
     Ok(Parts {
         station: config.station.clone(),

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::engine::EngineArgs;
 use crate::engine::ModelSpec;
 use crate::evaluate::Runner;
-use crate::frame::AnomalyMap;
+use crate::frame::{AnomalyMap, Geometry};
 use crate::image::RgbImage;
 use crate::sys::fs;
 
@@ -46,7 +46,7 @@ impl Workers {
         &self.spec
     }
 
-    /// Runs every file and hands picture and map to `keep` on the worker's thread; the results
+    /// Runs what `geometry` shows of every file and hands picture and map to `keep` on the worker's thread; the results
     /// come in the order of `files`, whatever thread made them.
     ///
     /// # Errors
@@ -54,7 +54,7 @@ impl Workers {
     pub(super) fn run<T: Send>(
         &mut self,
         title: &str,
-        files: &[PathBuf],
+        (files, geometry): (&[PathBuf], &Geometry),
         keep: impl Fn(usize, RgbImage, AnomalyMap) -> Result<T> + Sync,
     ) -> Result<Vec<T>> {
         let bar = progress(title, files.len() as u64);
@@ -64,7 +64,7 @@ impl Workers {
             loop {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(file) = files.get(at) else { return };
-                let done = one(runner, file, |picture, map| keep(at, picture, map));
+                let done = one(runner, (file, geometry), |picture, map| keep(at, picture, map));
                 if done.is_err() {
                     // Nobody starts another file; those under way are finished.
                     next.fetch_add(files.len(), Ordering::Relaxed);
@@ -104,11 +104,12 @@ impl Workers {
 
 fn one<T>(
     runner: &mut Runner,
-    file: &Path,
+    (file, geometry): (&Path, &Geometry),
     keep: impl FnOnce(RgbImage, AnomalyMap) -> Result<T>,
 ) -> Result<T> {
     let bytes = fs::read_limited(file, PICTURE_BYTES_MAX)?;
-    let (picture, map) = runner.run(&bytes).with_context(|| file.display().to_string())?;
+    let (picture, map) =
+        runner.run(&bytes, geometry).with_context(|| file.display().to_string())?;
     if !map.is_complete() || !map.score.is_finite() {
         return Err(anyhow!(
             "{}: the engine's answer is not finite; run `crrd engine check`",

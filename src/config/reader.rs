@@ -328,6 +328,15 @@ impl<'a> Section<'a> {
         entries.into_iter().filter_map(whole).collect()
     }
 
+    /// A list of finite numbers, when there; lists in the list are joined.
+    pub(super) fn numbers(&self, name: &'static str, default: &str) -> Option<Found<'a, Vec<f64>>> {
+        self.ask(name, default);
+        self.lookup(name, "a list of numbers", |value| {
+            let mut numbers = Vec::new();
+            collect_numbers(value, &mut numbers).then_some(numbers)
+        })
+    }
+
     /// A path, made relative to the configuration file.
     pub(super) fn anchor(&self, path: &str) -> PathBuf {
         self.report.file.parent().unwrap_or(Path::new("")).join(path)
@@ -420,6 +429,19 @@ fn number(value: &DeValue<'_>) -> Option<f64> {
         DeValue::Float(f) => f.as_str().parse().ok(),
         _ => None,
     }
+}
+
+/// Appends the numbers of a list and of the lists in it; false when there is anything else.
+fn collect_numbers(value: &DeValue<'_>, numbers: &mut Vec<f64>) -> bool {
+    let Some(list) = value.as_array() else { return false };
+    list.iter().all(|item| match item.get_ref() {
+        plain @ (DeValue::Integer(_) | DeValue::Float(_)) => {
+            let found = number(plain).filter(|n| n.is_finite());
+            numbers.extend(found);
+            found.is_some()
+        }
+        inner => collect_numbers(inner, numbers),
+    })
 }
 
 fn integer(value: &DeValue<'_>) -> Option<i64> {

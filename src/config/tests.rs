@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::frame::{PixelFormat, RecipeId};
+use crate::frame::{Geometry, PixelFormat, RecipeId};
 use crate::sys::log::{Format, Level};
 
 const EXAMPLE: &str = include_str!("../../systemd/crrd.toml.example");
@@ -206,6 +206,49 @@ fn raw_files_need_their_size_and_layout() {
     let pixel_format = PixelFormat::Bgr8;
     let CameraSource::Replay(replay) = config.camera.source else { panic!("not a replay") };
     assert_eq!(replay.format, FileFormat::Raw { width: 640, height: 480, pixel_format });
+}
+
+#[test]
+fn raw_files_may_have_any_layout_that_is_rows_of_pixels() {
+    let raw = |layout: &str, width: u32| {
+        let size = format!("format = \"raw\"\nwidth = {width}\nheight = 480\n");
+        SMALL.to_owned() + &size + &format!("pixel_format = \"{layout}\"")
+    };
+    for format in PixelFormat::ALL.into_iter().filter(|f| !f.is_compressed()) {
+        assert_eq!(messages(&raw(format.name(), 640)), [""; 0], "{format}");
+    }
+    assert!(messages(&raw("Bayer", 640))[0].contains("BayerRG8, "));
+    assert!(messages(&raw("MJPEG", 640))[0].contains("format = \"image\""));
+    assert!(messages(&raw("NV12", 641))[0].contains("even width"));
+}
+
+#[test]
+fn the_geometry_says_what_the_model_sees() {
+    let geometry = |lines: &str| SMALL.to_owned() + "[camera.geometry]\n" + lines;
+    let parsed = |lines: &str| parse(Path::new(FILE), &geometry(lines)).unwrap().camera.geometry;
+    let turned = parsed("roi = [10, 20, 300, 200]\nmirror = true\nrotate = 270");
+    let roi = Some([10, 20, 300, 200]);
+    assert_eq!(turned, Geometry { roi, mirror: true, rotate: 270, corners: None });
+    let corners = parsed("corners = [[1, 2.5], [90, 3], [91.5, 80], [0, 79]]").corners;
+    assert_eq!(corners, Some([[1.0, 2.5], [90.0, 3.0], [91.5, 80.0], [0.0, 79.0]]));
+    assert!(parse(Path::new(FILE), SMALL).unwrap().camera.geometry.is_whole());
+    for (lines, says) in [
+        ("rotate = 45", "0, 90, 180 or 270"),
+        ("roi = [1, 2, 3]", "[left, top, width, height]"),
+        ("roi = [1, 2, 3.5, 9]", "[left, top, width, height]"),
+        ("roi = [1, 2, -3, 9]", "[left, top, width, height]"),
+        ("roi = [1, 2, 1, 9]", "2x2 pixels"),
+        ("roi = \"all\"", "a list of numbers"),
+        ("corners = [[1, 2], [90, 3], [91, 80]]", "top left, top right"),
+        ("corners = [[1, 2], [0, 79], [91, 80], [90, 3]]", "clockwise"),
+        ("corners = [[1, 2], [90, 3], [91, 80], [0, 79]]\nrotate = 90", "alone"),
+        ("corners = [[1, 2], [90, 3], [91, 80], [0, \"x\"]]", "a list of numbers"),
+        ("turn = 90", "unknown"),
+    ] {
+        let found = messages(&geometry(lines));
+        assert_eq!(found.len(), 1, "{lines}: {found:#?}");
+        assert!(found[0].contains(says) && found[0].contains("camera.geometry"), "{found:#?}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use image::{ExtendedColorType, ImageEncoder};
 
 use super::regions::resize_mask;
 use super::runner::RunError;
-use crate::frame::AnomalyMap;
+use crate::frame::{AnomalyMap, Geometry};
 use crate::image::{Preprocessor, RgbImage};
 
 /// Longest side of a panel in pixels: four panels fit a screen.
@@ -26,6 +26,8 @@ const GREEN: [u8; 3] = [32, 220, 64];
 pub struct Overlay<'a> {
     /// The picture as it came.
     pub picture: &'a RgbImage,
+    /// What of it the engine saw; the panels show that.
+    pub geometry: Geometry,
     /// The engine's answer.
     pub map: &'a AnomalyMap,
     /// Map value that separates good from bad; without it the heat ends at the map's maximum and
@@ -41,9 +43,11 @@ impl Overlay<'_> {
     /// # Errors
     /// When the picture cannot be scaled.
     pub fn png(&self) -> Result<Vec<u8>, RunError> {
-        let (width, height) = panel_size(self.picture.width, self.picture.height);
+        let (width, height) =
+            panel_size(self.geometry.size((self.picture.width, self.picture.height)));
         let mut plain = vec![0; width * height * 3];
-        Preprocessor::new(width, height).run(self.picture.view()?, &mut plain)?;
+        let view = self.picture.view()?;
+        Preprocessor::new(width, height).run_in(&self.geometry, view, &mut plain)?;
         let mut panels = vec![plain.clone(), self.heat(&plain, width, height)];
         let size = (self.map.width, self.map.height);
         if let Some(threshold) = self.threshold {
@@ -81,7 +85,7 @@ impl Overlay<'_> {
     }
 }
 
-fn panel_size(width: usize, height: usize) -> (usize, usize) {
+fn panel_size((width, height): (usize, usize)) -> (usize, usize) {
     let longest = width.max(height).max(1);
     let fit = |side: usize| {
         if longest <= PANEL_SIDE_MAX {
@@ -169,8 +173,13 @@ mod tests {
         let values = vec![0.0, 2.0, f32::NAN, 0.4];
         let map = AnomalyMap { width: 2, height: 2, values, score: 2.0 };
         let truth = [false, false, false, true];
-        let overlay =
-            Overlay { picture: &picture, map: &map, threshold: Some(1.0), truth: Some(&truth) };
+        let overlay = Overlay {
+            picture: &picture,
+            geometry: Geometry::WHOLE,
+            map: &map,
+            threshold: Some(1.0),
+            truth: Some(&truth),
+        };
         let png = overlay.png().unwrap();
         let grey = [100; 3];
         assert_eq!(pixel(&png, 0, 3, 0), grey);
@@ -189,8 +198,8 @@ mod tests {
 
     #[test]
     fn large_pictures_become_panels_of_the_same_shape() {
-        assert_eq!(panel_size(4000, 1000), (384, 96));
-        assert_eq!(panel_size(100, 60), (100, 60));
-        assert_eq!(panel_size(100_000, 1), (384, 1));
+        assert_eq!(panel_size((4000, 1000)), (384, 96));
+        assert_eq!(panel_size((100, 60)), (100, 60));
+        assert_eq!(panel_size((100_000, 1)), (384, 1));
     }
 }

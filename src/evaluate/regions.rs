@@ -1,5 +1,7 @@
 //! Ground-truth masks: resizing and connected regions.
 
+use crate::frame::Geometry;
+
 /// Connected regions of a mask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Regions {
@@ -55,6 +57,26 @@ pub fn resize_mask(mask: &[bool], from: (usize, usize), to: (usize, usize)) -> V
     out
 }
 
+/// What a geometry shows of a mask, at the map's size: nearest pixel by centres.
+pub(super) fn mask_seen(
+    mask: &[bool],
+    from: (usize, usize),
+    geometry: &Geometry,
+    to: (usize, usize),
+) -> Vec<bool> {
+    if geometry.is_whole() {
+        return resize_mask(mask, from, to);
+    }
+    let onto = geometry.projection(to, from);
+    let at = |x: usize, y: usize| {
+        let (u, v) = onto.apply(x as f64 + 0.5, y as f64 + 0.5);
+        let inside = |v: f64, side: usize| (v.max(0.0) as usize).min(side.saturating_sub(1));
+        let pixel = inside(v, from.1) * from.0 + inside(u, from.0);
+        mask.get(pixel).copied().unwrap_or(false)
+    };
+    (0..to.1).flat_map(|y| (0..to.0).map(move |x| (x, y))).map(|(x, y)| at(x, y)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,5 +109,23 @@ mod tests {
         assert_eq!(resize_mask(&mask(&["#...", "#.#.", "....", "##.."]).0, (4, 4), (2, 2)), half);
         let up = resize_mask(&[true, false], (2, 1), (4, 2));
         assert_eq!(up, mask(&["##..", "##.."]).0);
+    }
+
+    #[test]
+    fn a_mask_is_seen_as_the_picture_is() {
+        let mut mask = vec![false; 8 * 6];
+        mask[8 + 6] = true;
+        // Columns 4 to 7 and rows 0 to 3; the marked pixel is (2, 1) in there.
+        let crop = Geometry { roi: Some([4, 0, 4, 4]), ..Geometry::WHOLE };
+        let marked = |geometry: Geometry| {
+            let seen = mask_seen(&mask, (8, 6), &geometry, (4, 4));
+            (0..16).filter(|&i| seen[i]).map(|i| (i % 4, i / 4)).collect::<Vec<_>>()
+        };
+        assert_eq!(marked(crop), [(2, 1)]);
+        assert_eq!(marked(Geometry { mirror: true, ..crop }), [(1, 1)]);
+        assert_eq!(marked(Geometry { rotate: 90, ..crop }), [(2, 2)]);
+        assert_eq!(marked(Geometry { rotate: 180, ..crop }), [(1, 2)]);
+        let seen = mask_seen(&mask, (8, 6), &Geometry::WHOLE, (8, 6));
+        assert_eq!(seen, mask);
     }
 }

@@ -1,7 +1,7 @@
 //! From a picture's bytes to the engine's answer, as the station does it.
 
 use crate::engine::{Engine, EngineError};
-use crate::frame::{AnomalyMap, ViewError};
+use crate::frame::{AnomalyMap, Geometry, ViewError};
 use crate::image::{ImageError, Preprocessor, RgbImage, decode};
 
 /// An engine with the one preprocessing in front of it.
@@ -40,35 +40,47 @@ impl Runner {
         &*self.engine
     }
 
-    /// Decodes and runs a picture file's bytes.
+    /// Decodes and runs what `geometry` shows of a picture file's bytes.
     ///
     /// # Errors
     /// See [`RunError`].
-    pub fn run(&mut self, file: &[u8]) -> Result<(RgbImage, AnomalyMap), RunError> {
+    pub fn run(
+        &mut self,
+        file: &[u8],
+        geometry: &Geometry,
+    ) -> Result<(RgbImage, AnomalyMap), RunError> {
         let picture = decode(file)?;
-        let map = self.run_decoded(&picture)?;
+        let map = self.run_decoded(&picture, geometry)?;
         Ok((picture, map))
     }
 
-    /// Runs a decoded picture.
+    /// Runs what `geometry` shows of a decoded picture.
     ///
     /// # Errors
     /// See [`RunError`].
-    pub fn run_decoded(&mut self, picture: &RgbImage) -> Result<AnomalyMap, RunError> {
-        self.preprocessor.run(picture.view()?, &mut self.input)?;
+    pub fn run_decoded(
+        &mut self,
+        picture: &RgbImage,
+        geometry: &Geometry,
+    ) -> Result<AnomalyMap, RunError> {
+        self.preprocessor.run_in(geometry, picture.view()?, &mut self.input)?;
         let mut map = AnomalyMap::default();
         self.engine.infer(&self.input, &mut map)?;
         Ok(map)
     }
 }
 
-/// Reads a mask picture: every pixel above 0 belongs to the defect; brought to `to` (width,
-/// height).
+/// Reads a mask picture: every pixel above 0 belongs to the defect; what `geometry` shows of it,
+/// brought to `to` (width, height).
 ///
 /// # Errors
 /// When the file is not a picture.
-pub fn read_mask(file: &[u8], to: (usize, usize)) -> Result<Vec<bool>, ImageError> {
+pub fn read_mask(
+    file: &[u8],
+    geometry: &Geometry,
+    to: (usize, usize),
+) -> Result<Vec<bool>, ImageError> {
     let picture = decode(file)?;
     let mask: Vec<bool> = picture.data.chunks_exact(3).map(|p| p.iter().any(|v| *v > 0)).collect();
-    Ok(super::regions::resize_mask(&mask, (picture.width, picture.height), to))
+    Ok(super::regions::mask_seen(&mask, (picture.width, picture.height), geometry, to))
 }

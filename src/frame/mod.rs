@@ -4,17 +4,21 @@
 //! a file format, a threshold or a clock: time stamps arrive as [`Nanos`] from the shell.
 
 mod affine;
+mod geometry;
 mod ids;
 mod leased;
 mod map;
 mod pixel;
 mod pool;
+mod projection;
 mod view;
 
 pub use affine::Affine;
+pub use geometry::{Geometry, GeometryError};
 pub use ids::{CameraId, ConsumerId, IdError, Nanos, PartId, RecipeId, StationId, TriggerId};
 pub use leased::{Facts, Frame, FrameKey, FrameMeta};
 pub use map::AnomalyMap;
 pub use pixel::{Mosaic, PixelFormat};
 pub use pool::{Home, Lease, Memory, Origin, Pool, Slab};
+pub use projection::Projection;
 pub use view::{ImageView, ViewError};

@@ -49,7 +49,7 @@ impl std::fmt::Debug for RgbImage {
 /// For another format, a damaged or truncated file, or a picture over [`SIDE_PX_MAX`].
 pub fn decode(bytes: &[u8]) -> Result<RgbImage, ImageError> {
     let format = recognise(bytes)?;
-    if format == ImageFormat::Jpeg && !jpeg::is_whole(bytes) {
+    if format == ImageFormat::Jpeg && jpeg::walk(bytes).is_none() {
         return Err(ImageError::new(Kind::Damaged, "the JPEG picture is cut off or damaged"));
     }
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);

@@ -6,27 +6,33 @@
 const SOI: u8 = 0xD8;
 const EOI: u8 = 0xD9;
 const SOS: u8 = 0xDA;
+const PROGRESSIVE: u8 = 0xC2;
 const TEM: u8 = 0x01;
 const RESTARTS: std::ops::RangeInclusive<u8> = 0xD0..=0xD7;
 
-/// Whether the markers lead from the start of the image to an end-of-image marker.
-pub(super) fn is_whole(bytes: &[u8]) -> bool {
-    walk(bytes).is_some()
+/// A file whose markers lead from the start of the image to an end-of-image marker.
+pub(super) struct Whole {
+    /// Where that marker is.
+    pub(super) end: usize,
+    /// Whether the picture comes in passes of growing detail.
+    pub(super) is_progressive: bool,
 }
 
-fn walk(bytes: &[u8]) -> Option<()> {
+/// Walks the markers; `None` when the file is cut off or damaged.
+pub(super) fn walk(bytes: &[u8]) -> Option<Whole> {
     if bytes.get(..2)? != [0xFF, SOI] {
         return None;
     }
-    let mut at = 2;
+    let (mut at, mut is_progressive) = (2, false);
     loop {
         let (marker, after) = next_marker(bytes, at)?;
         at = match marker {
-            EOI => return Some(()),
+            EOI => return Some(Whole { end: after - 2, is_progressive }),
             TEM => after,
             _ => {
                 let length = u16::from_be_bytes([*bytes.get(after)?, *bytes.get(after + 1)?]);
                 let end = after + usize::from(length);
+                is_progressive |= marker == PROGRESSIVE;
                 if marker == SOS { end_of_scan(bytes, end)? } else { end }
             }
         };

@@ -1,16 +1,69 @@
-//! Weights of the antialiased triangle filter along one axis, and the two passes that apply them.
+//! Weights of the antialiased triangle filter along one axis.
 //!
-//! Fixed point: a pixel is `value << 8` in 16 bits, a weight is 16 bits, and the weights of one
-//! output pixel sum to 65 535, so that no pass can overflow 16 bits. The high half of each
-//! product is kept, which every CPU has as one vector instruction.
+//! Fixed point: a weight is 16 bits, and the weights of one output pixel sum to 65 535, so that
+//! no pass over 16-bit values can overflow.
+//!
+//! The samples of a picture need not be its pixels: a Bayer sensor has a red one in every second
+//! column, YUV a colour for two columns. A [`Lattice`] says where they lie, and the filter takes
+//! each from where it is, so that no colour is shifted against another.
+
+use std::ops::Range;
 
 /// Weights of an output pixel sum to this.
 const ONE: f64 = 65_535.0;
-/// A pixel's brightest value is 255; half a step of it, to round instead of truncate, in the
-/// 32-bit product of a pixel and the weights.
-const HALF_STEP: u32 = 1 << 23;
 
-/// For each output pixel along one axis: which input pixels it takes, with which weights.
+/// A stretch of an axis of the picture, in pixels, that becomes `to` output pixels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Axis {
+    pub(super) from: usize,
+    pub(super) length: usize,
+    pub(super) to: usize,
+}
+
+impl Axis {
+    fn range(&self) -> Range<usize> {
+        self.from..self.from + self.length
+    }
+
+    /// Picture pixels per output pixel.
+    fn scale(&self) -> f64 {
+        self.length as f64 / self.to as f64
+    }
+}
+
+/// Where samples lie along an axis of the picture; pixel `i` covers `[i, i + 1)`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Lattice {
+    /// Centre of sample 0.
+    first: f64,
+    /// From one sample to the next.
+    step: f64,
+    /// Numbers of the samples that may be used: none from outside the axis, as if the picture
+    /// ended there.
+    used: Range<usize>,
+}
+
+impl Lattice {
+    /// One sample a pixel.
+    pub(super) fn every(axis: &Axis) -> Self {
+        Self { first: 0.5, step: 1.0, used: axis.range() }
+    }
+
+    /// The even (0) or the odd (1) pixels alone. The axis must be two pixels long at least.
+    pub(super) fn second(axis: &Axis, parity: usize) -> Self {
+        let Range { start, end } = axis.range();
+        let upto = |pixel: usize| (pixel + 1).saturating_sub(parity) / 2;
+        Self { first: parity as f64 + 0.5, step: 2.0, used: upto(start)..upto(end) }
+    }
+
+    /// One sample for two pixels, `first` pixels from the left edge of the first.
+    pub(super) fn shared(axis: &Axis, first: f64) -> Self {
+        let Range { start, end } = axis.range();
+        Self { first, step: 2.0, used: start / 2..end.div_ceil(2) }
+    }
+}
+
+/// For each output pixel along one axis: which samples it takes, with which weights.
 #[derive(Debug, Default)]
 pub(super) struct Kernel {
     spans: Vec<Span>,
@@ -25,104 +78,98 @@ struct Span {
 }
 
 impl Kernel {
-    /// Computes the weights from `from` to `to` pixels (both at least 1), reusing the memory.
-    pub(super) fn rebuild(&mut self, from: usize, to: usize) {
+    /// Computes the weights, reusing the memory; they sum to `gain`, at most 1.
+    pub(super) fn rebuild(&mut self, axis: &Axis, lattice: &Lattice, gain: f64) {
         self.spans.clear();
         self.weights.clear();
-        self.spans.reserve(to);
-        let scale = from as f64 / to as f64;
-        let radius = scale.max(1.0);
-        for out in 0..to {
-            let centre = (out as f64 + 0.5) * scale;
-            let start = (centre - radius).floor().max(0.0) as usize;
-            let end = ((centre + radius).ceil() as usize).min(from);
-            self.push_span(start, end, |x| {
-                (1.0 - (x as f64 + 0.5 - centre).abs() / radius).max(0.0)
-            });
+        self.spans.reserve(axis.to);
+        let scale = axis.scale();
+        // Between samples that lie wider than the output pixels the triangle interpolates.
+        let radius = scale.max(lattice.step);
+        let Lattice { first, step, ref used } = *lattice;
+        for out in 0..axis.to {
+            let centre = axis.from as f64 + (out as f64 + 0.5) * scale;
+            let sample = |position: f64| ((position - first) / step).max(0.0);
+            let start = (sample(centre - radius).floor() as usize).clamp(used.start, used.end);
+            let end = (sample(centre + radius).ceil() as usize + 1).clamp(start, used.end);
+            let weight =
+                |i: usize| (1.0 - (first + step * i as f64 - centre).abs() / radius).max(0.0);
+            self.push_span(start, end, gain, weight);
         }
     }
 
-    fn push_span(&mut self, start: usize, end: usize, weight: impl Fn(usize) -> f64) {
-        // The triangle vanishes at the rims: do not read pixels for nothing.
-        let start = (start..end).find(|&x| weight(x) > 0.0).unwrap_or(start);
-        let end = (start..end).rev().find(|&x| weight(x) > 0.0).map_or(end, |x| x + 1);
+    fn push_span(&mut self, start: usize, end: usize, gain: f64, weight: impl Fn(usize) -> f64) {
+        // The triangle vanishes at the rims: do not read samples for nothing.
+        let start = (start..end).find(|&i| weight(i) > 0.0).unwrap_or(start);
+        let end = (start..end).rev().find(|&i| weight(i) > 0.0).map_or(end, |i| i + 1);
         let total: f64 = (start..end).map(&weight).sum();
         let first_weight = self.weights.len();
         // Rounding the running sum, not each weight, keeps the total exact.
         let (mut sum, mut given) = (0.0, 0.0);
-        for x in start..end {
-            sum += weight(x);
-            let upto = (sum / total * ONE).round();
+        for i in start..end {
+            sum += weight(i);
+            let upto = (sum / total * ONE * gain).round();
             self.weights.push((upto - given) as u16);
             given = upto;
         }
         self.spans.push(Span { start, len: end - start, first_weight });
     }
 
-    /// First input pixel and weights of output pixel `out`.
+    /// First sample and weights of output pixel `out`.
     pub(super) fn taps(&self, out: usize) -> (usize, &[u16]) {
         let Span { start, len, first_weight } = self.spans[out];
         (start, &self.weights[first_weight..first_weight + len])
     }
 }
 
-/// High half of the product of a pixel, widened to 16 bits, and a weight.
-fn part(pixel: u8, weight: u16) -> u16 {
-    (((u32::from(pixel) << 8) * u32::from(weight)) >> 16) as u16
+/// Weights for rows whose samples come in cells of `N`, each place in the cell with a filter of
+/// its own.
+#[derive(Debug, Default)]
+pub(super) struct Cells<const N: usize> {
+    spans: Vec<Span>,
+    weights: Vec<[u16; N]>,
 }
 
-/// One output row of the vertical pass: the weighted sum of the rows from `start` on.
-pub(super) fn mix_rows<'a>(
-    row: impl Fn(usize) -> &'a [u8],
-    (start, weights): (usize, &[u16]),
-    out: &mut [u16],
-) {
-    // Each product is cut off by half a unit on average; the start value gives that back.
-    out.fill(u16::try_from(weights.len() / 2).unwrap_or(u16::MAX));
-    let mut quads = weights.chunks_exact(4);
-    let mut y = start;
-    for k in &mut quads {
-        let rows = [row(y), row(y + 1), row(y + 2), row(y + 3)];
-        mix_four(out, rows, [k[0], k[1], k[2], k[3]]);
-        y += 4;
-    }
-    for &k in quads.remainder() {
-        mix_one(out, row(y), k);
-        y += 1;
-    }
+/// What lies at one place of a cell: samples `phase`, `phase + each`, ... of the kernel's lattice.
+#[derive(Clone, Copy)]
+pub(super) struct Lane<'a> {
+    pub(super) kernel: &'a Kernel,
+    pub(super) each: usize,
+    pub(super) phase: usize,
 }
 
-/// Four rows at once: the sums are loaded and stored once for four products.
-fn mix_four(out: &mut [u16], [a, b, c, d]: [&[u8]; 4], [ka, kb, kc, kd]: [u16; 4]) {
-    let pixels = a.iter().zip(b).zip(c).zip(d);
-    for (sum, (((&a, &b), &c), &d)) in out.iter_mut().zip(pixels) {
-        *sum = sum
-            .saturating_add(part(a, ka))
-            .saturating_add(part(b, kb))
-            .saturating_add(part(c, kc))
-            .saturating_add(part(d, kd));
-    }
-}
-
-fn mix_one(out: &mut [u16], row: &[u8], k: u16) {
-    for (sum, &pixel) in out.iter_mut().zip(row) {
-        *sum = sum.saturating_add(part(pixel, k));
-    }
-}
-
-/// One output pixel of the horizontal pass: `C` channels from a row of vertical sums.
-pub(super) fn mix_pixels<const C: usize>(
-    row: &[u16],
-    (start, weights): (usize, &[u16]),
-) -> [u8; C] {
-    let mut sums = [HALF_STEP; C];
-    let (pixels, _) = row[start * C..].as_chunks::<C>();
-    for (pixel, &k) in pixels.iter().zip(weights) {
-        for (sum, &value) in sums.iter_mut().zip(pixel) {
-            *sum = sum.saturating_add(u32::from(value) * u32::from(k));
+impl<const N: usize> Cells<N> {
+    /// Puts the lanes' kernels, all of `to` output pixels, side by side, reusing the memory.
+    pub(super) fn rebuild(&mut self, to: usize, lanes: [Lane<'_>; N]) {
+        self.spans.clear();
+        self.weights.clear();
+        self.spans.reserve(to);
+        for out in 0..to {
+            let (mut start, mut end) = (usize::MAX, 0);
+            for lane in &lanes {
+                let (first, weights) = lane.kernel.taps(out);
+                start = start.min(first / lane.each);
+                end = end.max((first + weights.len()).div_ceil(lane.each));
+            }
+            let first_weight = self.weights.len();
+            self.weights.resize(first_weight + end.saturating_sub(start), [0; N]);
+            for (n, lane) in lanes.iter().enumerate() {
+                let (first, weights) = lane.kernel.taps(out);
+                for (sample, &weight) in (first..).zip(weights) {
+                    if sample % lane.each == lane.phase {
+                        self.weights[first_weight + sample / lane.each - start][n] = weight;
+                    }
+                }
+            }
+            self.spans.push(Span { start, len: self.weights.len() - first_weight, first_weight });
         }
     }
-    sums.map(|sum| (sum >> 24) as u8)
+
+    /// First cell and weights of output pixel `out`.
+    pub(super) fn taps(&self, out: usize) -> (usize, &[[u16; N]]) {
+        let Span { start, len, first_weight } = self.spans[out];
+        (start, &self.weights[first_weight..first_weight + len])
+    }
 }
 
 #[cfg(test)]
@@ -130,24 +177,63 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn sum(weights: &[u16]) -> u32 {
+        weights.iter().map(|&w| u32::from(w)).sum()
+    }
+
     proptest! {
         #[test]
-        fn weights_are_whole_and_spans_inside_the_picture(from in 1usize..3000, to in 1usize..600) {
-            let mut kernel = Kernel::default();
-            kernel.rebuild(from, to);
-            prop_assert_eq!(kernel.spans.len(), to);
+        fn weights_are_whole_and_spans_inside_the_axis(
+            from in 0usize..40, length in 2usize..3000, to in 1usize..600,
+        ) {
+            let axis = Axis { from, length, to };
+            let end = from + length;
+            let lattices = [
+                (Lattice::every(&axis), from, end),
+                (Lattice::second(&axis, 0), from.div_ceil(2), end.div_ceil(2)),
+                (Lattice::second(&axis, 1), from / 2, end / 2),
+                (Lattice::shared(&axis, 0.5), from / 2, end.div_ceil(2)),
+                (Lattice::shared(&axis, 1.0), from / 2, end.div_ceil(2)),
+            ];
+            for (lattice, begin, end) in lattices {
+                let mut kernel = Kernel::default();
+                kernel.rebuild(&axis, &lattice, 1.0);
+                prop_assert_eq!(kernel.spans.len(), to);
+                for out in 0..to {
+                    let (start, weights) = kernel.taps(out);
+                    prop_assert!(!weights.is_empty());
+                    prop_assert!(start >= begin && start + weights.len() <= end, "{:?}", lattice);
+                    prop_assert_eq!(sum(weights), 65_535);
+                }
+            }
+        }
+
+        #[test]
+        fn cells_hold_every_weight_of_their_lanes(length in 2usize..500, to in 1usize..80) {
+            let axis = Axis { from: 0, length, to };
+            let (mut luma, mut chroma) = (Kernel::default(), Kernel::default());
+            luma.rebuild(&axis, &Lattice::every(&axis), 1.0);
+            chroma.rebuild(&axis, &Lattice::shared(&axis, 0.5), 1.0);
+            let mut cells = Cells::<3>::default();
+            cells.rebuild(to, [
+                Lane { kernel: &luma, each: 2, phase: 0 },
+                Lane { kernel: &luma, each: 2, phase: 1 },
+                Lane { kernel: &chroma, each: 1, phase: 0 },
+            ]);
             for out in 0..to {
-                let (start, weights) = kernel.taps(out);
-                prop_assert!(!weights.is_empty() && start + weights.len() <= from);
-                prop_assert_eq!(weights.iter().map(|&w| u32::from(w)).sum::<u32>(), 65_535);
+                let (start, weights) = cells.taps(out);
+                prop_assert!(start + weights.len() <= length.div_ceil(2));
+                let lane = |n: usize| weights.iter().map(|w| u32::from(w[n])).sum::<u32>();
+                prop_assert_eq!((lane(0) + lane(1), lane(2)), (65_535, 65_535));
             }
         }
     }
 
     #[test]
     fn a_size_that_stays_takes_each_pixel_itself() {
+        let axis = Axis { from: 0, length: 5, to: 5 };
         let mut kernel = Kernel::default();
-        kernel.rebuild(5, 5);
+        kernel.rebuild(&axis, &Lattice::every(&axis), 1.0);
         for out in 0..5 {
             assert_eq!(kernel.taps(out), (out, &[65_535u16][..]));
         }

@@ -1,36 +1,40 @@
-//! Stretching a picture to the model's size: the antialiased bilinear (triangle) filter that
+//! From a camera's picture to the model's input: the antialiased bilinear (triangle) filter that
 //! Pillow, torchvision (`antialias=True`) and `fast_image_resize` (`Convolution(Bilinear)`) use.
 //!
-//! Own code instead of `fast_image_resize` for one reason: that crate computes its weights anew,
-//! on the heap, for every picture. Here the weights of a picture size are computed once and kept,
-//! so that a running station allocates nothing per frame; the tests hold it to that crate's
-//! result within one level, and the benches to its speed.
+//! Own code instead of `fast_image_resize` for two reasons: that crate computes its weights anew,
+//! on the heap, for every picture, and it wants RGB, which most cameras do not send. Here the
+//! weights of a picture size are computed once and kept, so that a running station allocates
+//! nothing per frame, and the camera's bytes are read where they lie; the tests hold it to that
+//! crate's result within one level, and the benches to its speed.
 
-use super::kernel::{Kernel, mix_pixels, mix_rows};
+use super::mjpeg;
+use super::rectify::Rectifier;
+use super::stretch::{Place, Rect, Stretcher};
 use super::{ImageError, ImageErrorKind};
-use crate::frame::{ImageView, PixelFormat};
+use crate::frame::{Geometry, ImageView, PixelFormat};
+
+/// Smallest side of a picture in pixels that holds every colour of a Bayer mosaic.
+const MOSAIC_PX_MIN: usize = 2;
 
 /// Resizes pictures of any size and layout to one model size as RGB.
 ///
 /// The memory of the largest picture size so far is kept; a picture of a size that has been seen
-/// before costs no allocation.
+/// before costs no allocation, besides those of the decoder when it is a JPEG frame.
 #[derive(Debug)]
 pub struct Preprocessor {
     width: usize,
     height: usize,
-    /// Picture size that the kernels are for.
-    planned: (usize, usize),
-    across: Kernel,
-    down: Kernel,
-    /// One row of vertical sums.
-    sums: Vec<u16>,
+    stretcher: Stretcher,
+    rectifier: Rectifier,
+    /// A JPEG frame, decoded.
+    decoded: Vec<u8>,
 }
 
 impl Preprocessor {
     /// For a model input of `width` x `height` pixels.
     pub fn new(width: usize, height: usize) -> Self {
-        let (across, down) = (Kernel::default(), Kernel::default());
-        Self { width, height, planned: (0, 0), across, down, sums: Vec::new() }
+        let (stretcher, rectifier) = Default::default();
+        Self { width, height, stretcher, rectifier, decoded: Vec::new() }
     }
 
     /// Bytes of a result: rows of RGB without padding.
@@ -38,11 +42,35 @@ impl Preprocessor {
         self.width * self.height * 3
     }
 
+    /// The picture's own bytes, when they are the model's input already: there is nothing to do
+    /// and nothing to copy.
+    pub fn as_is<'a>(&self, picture: &ImageView<'a>, geometry: &Geometry) -> Option<&'a [u8]> {
+        let fits = picture.format() == PixelFormat::Rgb8
+            && (picture.width(), picture.height()) == (self.width, self.height)
+            && geometry.is_whole();
+        if fits { picture.contiguous() } else { None }
+    }
+
     /// Writes `picture`, stretched, to `dst` as RGB rows without padding.
     ///
     /// # Errors
-    /// When `dst` is not [`Preprocessor::output_bytes`] long; `dst` is then untouched.
+    /// As [`Preprocessor::run_in`].
     pub fn run(&mut self, picture: ImageView<'_>, dst: &mut [u8]) -> Result<(), ImageError> {
+        self.run_in(&Geometry::WHOLE, picture, dst)
+    }
+
+    /// Writes what `geometry` shows of `picture`, stretched, to `dst` as RGB rows without
+    /// padding.
+    ///
+    /// # Errors
+    /// When `dst` is not [`Preprocessor::output_bytes`] long, the geometry does not fit the
+    /// picture, or the picture is damaged; `dst` is then untouched.
+    pub fn run_in(
+        &mut self,
+        geometry: &Geometry,
+        picture: ImageView<'_>,
+        dst: &mut [u8],
+    ) -> Result<(), ImageError> {
         if dst.len() != self.output_bytes() {
             let (have, need) = (dst.len(), self.output_bytes());
             return Err(ImageError::new(
@@ -50,47 +78,63 @@ impl Preprocessor {
                 format!("the model input takes {need} bytes, but the buffer has {have}"),
             ));
         }
-        self.plan(picture.width(), picture.height());
-        match picture.format() {
-            PixelFormat::Rgb8 => self.stretch(picture, dst, |p: [u8; 3]| p),
-            PixelFormat::Bgr8 => self.stretch(picture, dst, |[b, g, r]| [r, g, b]),
-            PixelFormat::Mono8 => self.stretch(picture, dst, |[v]| [v; 3]),
-            other => {
-                let message = format!("{other} pictures cannot be converted");
-                return Err(ImageError::new(ImageErrorKind::Format, message));
-            }
+        check(geometry, &picture)?;
+        if !picture.format().is_compressed() {
+            self.shape(geometry, &picture, dst);
+            return Ok(());
         }
-        Ok(())
+        let (width, height) = (picture.width(), picture.height());
+        let file = picture.contiguous().unwrap_or_default();
+        // Taken out, so that the filter's memory can be borrowed beside it.
+        let mut decoded = std::mem::take(&mut self.decoded);
+        let result = mjpeg::decode_frame(file, (width, height), &mut decoded).and_then(|()| {
+            let view = ImageView::new(&decoded, width, height, width * 3, PixelFormat::Rgb8);
+            view.map_err(|error| {
+                ImageError::with_source(ImageErrorKind::Size, "the JPEG frame is empty", error)
+            })
+            .map(|view| self.shape(geometry, &view, dst))
+        });
+        self.decoded = decoded;
+        result
     }
 
-    fn plan(&mut self, width: usize, height: usize) {
-        if self.planned == (width, height) {
+    fn shape(&mut self, geometry: &Geometry, picture: &ImageView<'_>, dst: &mut [u8]) {
+        let (dst, _) = dst.as_chunks_mut::<3>();
+        let to = (self.width, self.height);
+        if let Some(corners) = geometry.corners {
+            self.rectifier.run(&mut self.stretcher, picture, corners, to, dst);
             return;
         }
-        self.across.rebuild(width, self.width);
-        self.down.rebuild(height, self.height);
-        self.planned = (width, height);
+        let from = match geometry.roi.map(|roi| roi.map(|v| v as usize)) {
+            Some([x, y, width, height]) => Rect { x, y, width, height },
+            None => Rect::whole(picture),
+        };
+        let quarters = geometry.rotate / 90;
+        let lying = quarters % 2 == 1;
+        let upright = if lying { (self.height, self.width) } else { to };
+        let place = Place::turned(upright, geometry.mirror, quarters);
+        self.stretcher.run(picture, from, (upright, place), dst);
     }
+}
 
-    fn stretch<const C: usize>(
-        &mut self,
-        picture: ImageView<'_>,
-        dst: &mut [u8],
-        to_rgb: impl Fn([u8; C]) -> [u8; 3],
-    ) {
-        // Rows first: the sums run over contiguous bytes, which the compiler turns into vector
-        // code, and leave only the model's number of rows to the slower pass across.
-        self.sums.resize(picture.width() * C, 0);
-        let (rows, _) = dst.as_chunks_mut::<3>();
-        for (y, out) in rows.chunks_exact_mut(self.width.max(1)).enumerate() {
-            mix_rows(|y| picture.row(y), self.down.taps(y), &mut self.sums);
-            for (x, pixel) in out.iter_mut().enumerate() {
-                *pixel = to_rgb(mix_pixels(&self.sums, self.across.taps(x)));
-            }
-        }
+fn check(geometry: &Geometry, picture: &ImageView<'_>) -> Result<(), ImageError> {
+    let (width, height) = (picture.width(), picture.height());
+    let fits = geometry.check().and_then(|()| geometry.fits((width, height)));
+    fits.map_err(|error| {
+        let message = "what the model is to see of the picture cannot be cut out";
+        ImageError::with_source(ImageErrorKind::Size, message, error)
+    })?;
+    if picture.format().mosaic().is_some() && width.min(height) < MOSAIC_PX_MIN {
+        let message = format!("a Bayer picture of {width}x{height} pixels lacks colours");
+        return Err(ImageError::new(ImageErrorKind::Size, message));
     }
+    Ok(())
 }
 
 #[cfg(test)]
 #[path = "preprocess_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "layout_tests.rs"]
+mod layout_tests;

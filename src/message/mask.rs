@@ -1,7 +1,10 @@
 //! The mask message: where the defects are, for displays and robots.
 //!
 //! The mask is at map resolution; `aff` takes map coordinates to picture pixels:
-//! `x' = aff[0] x + aff[2]`, `y' = aff[1] y + aff[3]` (thousandths, integers). The smaller of COCO
+//! `x' = aff[0] x + aff[2]`, `y' = aff[1] y + aff[3]` (thousandths, integers). Where the model sees
+//! the picture turned or in perspective, `quad` is there instead: where the corners of the mask lie
+//! in the picture; and when it sees less than the picture or sees it otherwise, `pbox` has the
+//! boxes in picture pixels. The smaller of COCO
 //! run-length text and 1-bit PNG (base64) is sent. A message over [`MASK_BYTES_MAX`] halves the
 //! mask's resolution (a coarse pixel is set when any of its four is) until it fits.
 
@@ -12,7 +15,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 
 use super::{PAYLOAD_VERSION, VerdictRecord, rle, scaled};
-use crate::frame::Affine;
+use crate::frame::Geometry;
 use crate::judge::Mask;
 
 /// Bound of a mask message in bytes.
@@ -30,6 +33,8 @@ pub struct MaskMessage<'a> {
     pub mask: &'a Mask,
     /// Picture size (width, height) in pixels.
     pub picture: (usize, usize),
+    /// What of the picture the model saw.
+    pub geometry: Geometry,
 }
 
 /// The smaller of the two encodings with its tag; `None` when there is no pixel or no encoder.
@@ -97,13 +102,55 @@ fn head(message: &MaskMessage<'_>) -> String {
             write!(out, "{comma}[{},{},{},{},{}]", r.x, r.y, r.width, r.height, scaled(r.score));
     }
     out.push(']');
+    if !message.geometry.is_whole() {
+        push_picture_boxes(&mut out, message);
+    }
     out
+}
+
+/// `,"pbox":[[x, y, w, h], ...]`: the boxes in picture pixels, in the same order.
+fn push_picture_boxes(out: &mut String, message: &MaskMessage<'_>) {
+    let map = (message.mask.width(), message.mask.height());
+    out.push_str(",\"pbox\":[");
+    for (i, r) in message.record.verdict.regions.as_slice().iter().enumerate() {
+        let comma = if i == 0 { "" } else { "," };
+        let [x, y, width, height] =
+            message.geometry.enclosing(map, message.picture, (r.x, r.y, r.width, r.height));
+        let _ = write!(out, "{comma}[{x},{y},{width},{height}]");
+    }
+    out.push(']');
+}
+
+/// `"aff":[...]`, or `"quad":[...]` where no affine says it: the way from a mask of this size, whose
+/// pixels are `step` map pixels wide, to the picture, in thousandths of a pixel.
+fn place(message: &MaskMessage<'_>, (width, height): (usize, usize), step: f64) -> String {
+    let milli = |v: f64| (v * 1000.0).round() as i64;
+    let map = (message.mask.width(), message.mask.height());
+    if let Some(affine) = message.geometry.affine(map, message.picture) {
+        return format!(
+            "\"aff\":[{},{},{},{}]",
+            milli(affine.scale_x * step),
+            milli(affine.scale_y * step),
+            milli(affine.offset_x),
+            milli(affine.offset_y),
+        );
+    }
+    // A coarse mask may be up to a pixel larger than the map.
+    let onto = message.geometry.projection(map, message.picture);
+    let (right, bottom) = (width as f64 * step, height as f64 * step);
+    let corners = [(0.0, 0.0), (right, 0.0), (right, bottom), (0.0, bottom)];
+    let [a, b, c, d] = corners.map(|(x, y)| {
+        let (x, y) = onto.apply(x, y);
+        format!("{},{}", milli(x), milli(y))
+    });
+    format!("\"quad\":[{a},{b},{c},{d}]")
 }
 
 /// The message as JSON, at most [`MASK_BYTES_MAX`] bytes; `None` when no pixel is marked.
 ///
 /// Keys: `v, q, e, t, p`, map size `mw, mh`, picture size `pw, ph`, `box`, and, unless it would not
-/// fit, `enc` (`rle` or `png`), mask size `w, h`, affine `aff`, `data`.
+/// fit, `enc` (`rle` or `png`), mask size `w, h`, affine `aff` or corners `quad`, `data`; `pbox`
+/// when the model does not see the whole picture as it is.
 pub fn encode_mask(message: &MaskMessage<'_>) -> Option<String> {
     encode_within(message, MASK_BYTES_MAX)
 }
@@ -118,16 +165,10 @@ fn encode_within(message: &MaskMessage<'_>, bytes_max: usize) -> Option<String> 
     let (mut width, mut height, mut pixels) = (mask.width(), mask.height(), mask.pixels().to_vec());
     for halving in 0..=HALVINGS_MAX {
         if let Some((tag, data)) = smaller(width, height, &pixels) {
-            let step = f64::from(1u32 << halving);
-            let affine = Affine::stretch((mask.width(), mask.height()), message.picture);
-            let milli = |v: f64| (v * 1000.0).round() as i64;
+            let place = place(message, (width, height), f64::from(1u32 << halving));
             let _ = write!(
                 out,
-                ",\"enc\":\"{tag}\",\"w\":{width},\"h\":{height},\"aff\":[{},{},{},{}],\"data\":\"{data}\"}}",
-                milli(affine.scale_x * step),
-                milli(affine.scale_y * step),
-                milli(affine.offset_x),
-                milli(affine.offset_y),
+                ",\"enc\":\"{tag}\",\"w\":{width},\"h\":{height},{place},\"data\":\"{data}\"}}",
             );
             if out.len() <= bytes_max {
                 return Some(out);
@@ -151,8 +192,14 @@ pub struct DecodedMask {
     pub boxes: Vec<[i64; 5]>,
     /// Mask (width, height, row-major 0/1 bytes); `None` when only boxes were sent.
     pub mask: Option<(usize, usize, Vec<u8>)>,
-    /// Thousandths of picture pixels per mask pixel and of the offset.
+    /// Thousandths of picture pixels per mask pixel and of the offset; zeros when only boxes were
+    /// sent, or the corners instead.
     pub affine_milli: [i64; 4],
+    /// Where the mask's corners lie in the picture, in thousandths of a pixel: x and y of top left,
+    /// top right, bottom right, bottom left.
+    pub quad_milli: Option<[i64; 8]>,
+    /// The boxes `[x, y, w, h]` in picture pixels, when they were sent.
+    pub picture_boxes: Option<Vec<[i64; 4]>>,
 }
 
 /// A payload that is no mask message.
@@ -175,6 +222,8 @@ struct Wire {
     w: Option<usize>,
     h: Option<usize>,
     aff: Option<[i64; 4]>,
+    quad: Option<[i64; 8]>,
+    pbox: Option<Vec<[i64; 4]>>,
     data: Option<String>,
 }
 
@@ -223,8 +272,21 @@ pub fn decode_mask(payload: &[u8]) -> Result<DecodedMask, MaskError> {
         }
         _ => return Err(bad("incomplete mask keys")),
     };
-    let affine_milli = wire.aff.unwrap_or_default();
-    Ok(DecodedMask { seq: wire.q, epoch: wire.e, boxes: wire.boxes, mask, affine_milli })
+    if mask.is_some() && wire.aff.is_some() == wire.quad.is_some() {
+        return Err(bad("neither or both of aff and quad"));
+    }
+    if wire.pbox.as_ref().is_some_and(|boxes| boxes.len() != wire.boxes.len()) {
+        return Err(bad("not as many boxes of the picture as of the map"));
+    }
+    Ok(DecodedMask {
+        seq: wire.q,
+        epoch: wire.e,
+        boxes: wire.boxes,
+        mask,
+        affine_milli: wire.aff.unwrap_or_default(),
+        quad_milli: wire.quad,
+        picture_boxes: wire.pbox,
+    })
 }
 
 #[cfg(test)]
@@ -256,7 +318,12 @@ mod tests {
     fn round_trip(width: usize, height: usize, set: impl Fn(usize, usize) -> bool) -> DecodedMask {
         let flags: Vec<bool> = (0..width * height).map(|i| set(i % width, i / width)).collect();
         let mask = Mask::from_pixels(width, height, &flags).unwrap();
-        let message = MaskMessage { record: &record(), mask: &mask, picture: (2 * width, height) };
+        let message = MaskMessage {
+            record: &record(),
+            mask: &mask,
+            picture: (2 * width, height),
+            geometry: Geometry::WHOLE,
+        };
         let text = encode_mask(&message).unwrap();
         assert!(text.len() <= MASK_BYTES_MAX && text.is_ascii(), "{} bytes", text.len());
         let back = decode_mask(text.as_bytes()).unwrap();
@@ -303,7 +370,12 @@ mod tests {
     fn boxes_alone_are_sent_when_no_mask_fits() {
         let flags: Vec<bool> = (0..64 * 64).map(|i| i % 3 == 0).collect();
         let mask = Mask::from_pixels(64, 64, &flags).unwrap();
-        let message = MaskMessage { record: &record(), mask: &mask, picture: (64, 64) };
+        let message = MaskMessage {
+            record: &record(),
+            mask: &mask,
+            picture: (64, 64),
+            geometry: Geometry::WHOLE,
+        };
         let text = encode_within(&message, 0).unwrap();
         let back = decode_mask(text.as_bytes()).unwrap();
         assert_eq!((back.mask, back.boxes), (None, vec![[3, 4, 5, 6, 5000]]));
@@ -316,22 +388,80 @@ mod tests {
         (0..9).for_each(|_| record.verdict.regions.offer(widest));
         (record.seq, record.epoch, record.trigger) = (u32::MAX, u32::MAX, TriggerId(u32::MAX));
         let mask = Mask::from_pixels(1, 1, &[true]).unwrap();
-        let message = MaskMessage { record: &record, mask: &mask, picture: (16_384, 16_384) };
+        let message = MaskMessage {
+            record: &record,
+            mask: &mask,
+            picture: (16_384, 16_384),
+            geometry: Geometry::WHOLE,
+        };
         assert!(encode_within(&message, 0).unwrap().len() < MASK_BYTES_MAX / 10);
     }
 
     #[test]
     fn nothing_marked_means_no_message() {
         let mask = Mask::empty(16, 16);
-        let message = MaskMessage { record: &record(), mask: &mask, picture: (16, 16) };
+        let message = MaskMessage {
+            record: &record(),
+            mask: &mask,
+            picture: (16, 16),
+            geometry: Geometry::WHOLE,
+        };
         assert_eq!(encode_mask(&message), None);
+    }
+
+    #[test]
+    fn a_mask_of_a_part_of_the_picture_points_into_the_picture() {
+        let mask = Mask::from_pixels(32, 16, &[true; 512]).unwrap();
+        let record = record();
+        let sent = |geometry: Geometry| {
+            let message =
+                MaskMessage { record: &record, mask: &mask, picture: (640, 480), geometry };
+            decode_mask(encode_mask(&message).unwrap().as_bytes()).unwrap()
+        };
+        let crop = Geometry { roi: Some([100, 50, 64, 32]), ..Geometry::WHOLE };
+        let back = sent(crop);
+        assert_eq!((back.affine_milli, back.quad_milli), ([2000, 2000, 100_000, 50_000], None));
+        // The box [3, 4, 5, 6] of the map.
+        assert_eq!(back.picture_boxes, Some(vec![[106, 58, 10, 12]]));
+        let back = sent(Geometry { mirror: true, ..crop });
+        assert_eq!(back.affine_milli, [-2000, 2000, 164_000, 50_000]);
+        let back = sent(Geometry { rotate: 90, ..crop });
+        let [left, top, right, bottom] = [100_000, 50_000, 164_000, 82_000];
+        let corners = [left, bottom, left, top, right, top, right, bottom];
+        assert_eq!((back.affine_milli, back.quad_milli), ([0; 4], Some(corners)));
+        let corners = Some([[10.0, 10.0], [600.0, 20.0], [630.5, 470.0], [5.0, 460.0]]);
+        let back = sent(Geometry { corners, ..Geometry::WHOLE });
+        let want = [10_000, 10_000, 600_000, 20_000, 630_500, 470_000, 5_000, 460_000];
+        assert_eq!(back.quad_milli, Some(want));
+        assert_eq!(sent(Geometry::WHOLE).picture_boxes, None, "nothing new for those without");
+    }
+
+    #[test]
+    fn the_corners_of_a_coarser_mask_are_those_of_its_own_pixels() {
+        let flags: Vec<bool> =
+            (0..300 * 250).map(|i: usize| i.wrapping_mul(2_654_435_761) >> 7 & 3 == 0).collect();
+        let mask = Mask::from_pixels(300, 250, &flags).unwrap();
+        let geometry = Geometry { rotate: 270, ..Geometry::WHOLE };
+        let message = MaskMessage { record: &record(), mask: &mask, picture: (250, 300), geometry };
+        let back = decode_mask(encode_mask(&message).unwrap().as_bytes()).unwrap();
+        let (width, height, _) = back.mask.unwrap();
+        assert!(width < 300, "{width}");
+        // A quarter turn to the left: the mask's rows run down the picture's right side.
+        let step = 300usize.div_ceil(width) as i64;
+        let (w, h) = (width as i64 * step * 1000, height as i64 * step * 1000);
+        assert_eq!(back.quad_milli, Some([250_000, 0, 250_000, w, 250_000 - h, w, 250_000 - h, 0]));
     }
 
     #[test]
     fn damaged_messages_are_refused() {
         let mask = Mask::from_pixels(4, 1, &[false, true, true, false]).unwrap();
-        let good =
-            encode_mask(&MaskMessage { record: &record(), mask: &mask, picture: (4, 1) }).unwrap();
+        let good = encode_mask(&MaskMessage {
+            record: &record(),
+            mask: &mask,
+            picture: (4, 1),
+            geometry: Geometry::WHOLE,
+        })
+        .unwrap();
         for bad in [
             "",
             "{}",
@@ -340,6 +470,9 @@ mod tests {
             &good.replace("\"w\":4", "\"w\":0"),
             &good.replace("\"enc\":\"rle\"", "\"enc\":\"zip\""),
             &good.replace(",\"h\":1", ""),
+            &good.replace("\"aff\":[1000,1000,0,0],", ""),
+            &good.replace("\"aff\"", "\"quad\":[0,0,1,0,1,1,0,1],\"aff\""),
+            &good.replace("\"box\"", "\"pbox\":[[0,0,1,1],[0,0,1,1]],\"box\""),
         ] {
             assert!(decode_mask(bad.as_bytes()).is_err(), "{bad}");
         }

@@ -34,7 +34,12 @@ impl Encoder {
             number => self.classes.get(usize::from(number)).map_or("", String::as_str),
         };
         let detail = Detail { station: &self.station, engine_sha256: &self.engine_sha256, class };
-        let message = MaskMessage { record, mask: &decision.mask, picture: decision.picture };
+        let message = MaskMessage {
+            record,
+            mask: &decision.mask,
+            picture: decision.picture,
+            geometry: decision.geometry,
+        };
         let late = record.flags & FLAG_LATE != 0;
         let wanted = record.verdict.outcome() != Outcome::Pass && !late;
         Entry {

@@ -12,7 +12,7 @@ use super::progress::{Progress, Stage};
 use super::stage::{Outcome, Signals, TICK, panic_message};
 use super::work::{Decision, Input, Work};
 use crate::engine::{Engine, EngineErrorKind};
-use crate::frame::{AnomalyMap, Frame, Nanos, RecipeId};
+use crate::frame::{AnomalyMap, Frame, Geometry, Nanos, RecipeId};
 use crate::image::Preprocessor;
 use crate::judge::{Judge, Mask, Question, Reason, Verdict};
 use crate::message::{CLASS_NONE, VerdictRecord};
@@ -85,6 +85,7 @@ impl InspectStage {
             Input::Frame(frame) => Some(frame.meta.key()),
             Input::Missing(_) => None,
         };
+        slot.geometry = Geometry::WHOLE;
         let mut panicked = false;
         let verdict = match (input, class) {
             (Input::Missing(reason), _) => Verdict::invalid(reason),
@@ -159,23 +160,32 @@ impl Examiner {
         Mask::empty(spec.map_width, spec.map_height)
     }
 
-    /// Judges one frame; its buffer is free again as soon as the engine's input is made.
+    /// Judges one frame. Its buffer is free again as soon as the engine's input is made; where the
+    /// frame is the input already, when the engine has answered.
     fn examine(&mut self, frame: Frame, task: &Task<'_>, slot: &mut Decision) -> Verdict {
         if task.clock.now() > task.deadline {
             // Too late already: the time is better spent on the parts behind it.
             return Verdict::invalid(Reason::Deadline);
         }
-        if !self.prepare(frame, slot) {
+        let limit = task.armed.limit(task.class);
+        // The limit holds for parts seen as its good parts were. Without one nothing can pass.
+        let geometry = limit.map_or(Geometry::WHOLE, |limit| limit.geometry);
+        slot.geometry = geometry;
+        let Some(held) = self.prepare(frame, &geometry, slot) else {
             return Verdict::invalid(Reason::FrameDamaged);
-        }
-        if let Err(error) = self.engine.infer(&self.input, &mut self.map) {
+        };
+        let input = match &held {
+            Held::Nothing => self.input.as_slice(),
+            Held::Frame(frame) => own_bytes(&self.preprocessor, frame, &geometry),
+        };
+        if let Err(error) = self.engine.infer(input, &mut self.map) {
             self.complain("inference failed", &error);
             let input = error.kind() == EngineErrorKind::Input;
             return Verdict::invalid(if input { Reason::Internal } else { Reason::Engine });
         }
         let question = Question {
             map: &self.map,
-            limit: task.armed.limit(task.class),
+            limit,
             // `Armed` exists only for a calibration that fits the engine.
             calibration_valid: true,
             in_time: task.clock.now() <= task.deadline,
@@ -183,23 +193,42 @@ impl Examiner {
         self.judge.judge(&question, &mut slot.mask)
     }
 
-    /// Makes the engine's input; false when the frame cannot be used.
-    fn prepare(&mut self, frame: Frame, slot: &mut Decision) -> bool {
+    /// Makes the engine's input, unless the frame is that already; `None` when it cannot be used.
+    fn prepare(&mut self, frame: Frame, geometry: &Geometry, slot: &mut Decision) -> Option<Held> {
         let view = match frame.view() {
             Ok(view) => view,
             Err(error) => {
                 self.complain("frame does not fit its buffer", &error);
-                return false;
+                return None;
             }
         };
         slot.picture = (view.width(), view.height());
-        let prepared = self.preprocessor.run(view, &mut self.input);
-        prepared.map_err(|error| self.complain("frame cannot be resized", &error)).is_ok()
+        if self.preprocessor.as_is(&view, geometry).is_some() {
+            return Some(Held::Frame(frame));
+        }
+        let prepared = self.preprocessor.run_in(geometry, view, &mut self.input);
+        prepared.map_err(|error| self.complain("frame cannot be resized", &error)).ok()?;
+        Some(Held::Nothing)
     }
 
     fn complain(&mut self, what: &str, error: &(dyn std::error::Error + 'static)) {
         complain(&mut self.failures, what, error);
     }
+}
+
+/// The bytes of a frame that is the engine's input as it is; none of another one, which no engine
+/// takes.
+fn own_bytes<'a>(preprocessor: &Preprocessor, frame: &'a Frame, geometry: &Geometry) -> &'a [u8] {
+    let view = frame.view().ok();
+    view.and_then(|view| preprocessor.as_is(&view, geometry)).unwrap_or_default()
+}
+
+/// What must stay until the engine has answered.
+enum Held {
+    /// Nothing: the input was made.
+    Nothing,
+    /// The frame, whose own bytes are the input.
+    Frame(Frame),
 }
 
 /// Logs the 1st, 2nd, 4th, 8th... failure: a broken camera must not flood the log.

@@ -22,6 +22,8 @@
 mod board;
 mod capture_stage;
 mod command_stage;
+#[cfg(test)]
+mod copies_tests;
 mod encode;
 mod error;
 mod inspect_stage;

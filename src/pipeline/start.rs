@@ -23,7 +23,7 @@ use super::work::{Decision, NOTICES_MAX, Slots};
 use crate::calibrate::Calibration;
 use crate::capture::{Camera, part_id_of};
 use crate::engine::Engine;
-use crate::frame::{Nanos, Pool, RecipeId, StationId, TriggerId};
+use crate::frame::{Geometry, Nanos, Pool, RecipeId, StationId, TriggerId};
 use crate::journal::{self, Journal};
 use crate::judge::{Reason, Verdict};
 use crate::message::{ByteOrder, CLASS_NONE, Mode, Topics, VerdictRecord};
@@ -170,6 +170,7 @@ impl Line {
             mask: examiner.blank_mask(),
             picture: (0, 0),
             frame: None,
+            geometry: Geometry::WHOLE,
             arrived: Nanos(0),
             deadline: Nanos(0),
         };

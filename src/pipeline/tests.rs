@@ -27,7 +27,7 @@ const FAILS: u8 = 2;
 const SLOW: u8 = 3;
 const SLOW_MS: u64 = 120;
 
-fn spec() -> ModelSpec {
+pub(super) fn spec() -> ModelSpec {
     ModelSpec {
         input_width: SIDE,
         input_height: SIDE,
@@ -60,6 +60,7 @@ fn calibration(limit: f32, engine_sha256: &str) -> Calibration {
         k: bound.k,
         dataset_sha256: "cd".repeat(32),
         scores,
+        geometry: crate::frame::Geometry::WHOLE,
     };
     Calibration {
         format: FORMAT,
@@ -75,7 +76,7 @@ fn calibration(limit: f32, engine_sha256: &str) -> Calibration {
 }
 
 /// Parts with the given camera, no broker, and the decisions of the run.
-fn parts(dir: &Path, camera: Box<dyn Camera>) -> (Parts, mpsc::Receiver<VerdictRecord>) {
+pub(super) fn parts(dir: &Path, camera: Box<dyn Camera>) -> (Parts, mpsc::Receiver<VerdictRecord>) {
     let (seen_in, seen) = mpsc::channel();
     let broker = Broker {
         host: "127.0.0.1".to_owned(),
@@ -115,7 +116,7 @@ fn scripted(steps: impl IntoIterator<Item = Step>) -> Box<dyn Camera> {
     Box::new(Scripted::new(Arc::new(RealClock), (SIDE, SIDE), Some(RecipeId(1)), steps))
 }
 
-fn run(parts: Parts) -> Result<Summary, PipelineError> {
+pub(super) fn run(parts: Parts) -> Result<Summary, PipelineError> {
     Line::start(parts)?.run(&Shutdown::manual(), &Notify::silent())
 }
 

@@ -5,7 +5,7 @@
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::frame::{Frame, FrameKey, Nanos, RecipeId};
+use crate::frame::{Frame, FrameKey, Geometry, Nanos, RecipeId};
 use crate::judge::{Mask, Outcome, Reason, Verdict};
 use crate::message::{FLAG_LATE, VerdictRecord};
 use crate::station::Ticket;
@@ -41,6 +41,8 @@ pub struct Decision {
     pub picture: (usize, usize),
     /// The picture that was looked at; `None` when there was none.
     pub frame: Option<FrameKey>,
+    /// What of the picture the model saw.
+    pub geometry: Geometry,
     /// When the trigger was accepted.
     pub arrived: Nanos,
     /// When the PLC stops waiting for the answer.

@@ -91,3 +91,65 @@ fn verdict_and_regions_on_the_broker_are_those_of_crrd_inspect() {
         }
     }
 }
+
+/// `crrd calibrate` on three good parts, seen as the configuration says.
+fn calibrate(bench: &Bench, config: &std::path::Path) {
+    let good = bench.path("data/bolt/calibration/good");
+    std::fs::create_dir_all(&good).unwrap();
+    for i in 0..3 {
+        part(&[]).save(good.join(format!("{i}.png"))).unwrap();
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_crrd"))
+        .args(["calibrate", "--alpha", "0.5", "--confidence", "0.5", "--threads", "1"])
+        .arg("--engine")
+        .arg(bench.path("engine"))
+        .arg("--data")
+        .arg(bench.path("data"))
+        .arg("--config")
+        .arg(config)
+        .arg("--out")
+        .arg(bench.path("calibration.toml"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_station_that_sees_a_turned_region_points_into_the_camera_picture() {
+    let Some(broker) = Broker::start() else { return };
+    let watcher = Subscriber::start(broker.port);
+    let mut bench = Bench::new(broker.port);
+    bench.camera("rate_hz = 0\n[camera.geometry]\nroi = [40, 8, 96, 80]\nrotate = 90");
+    // One square in the region, and one outside of it that must not be seen.
+    let (seen, unseen) = ((64, 40), (8, 8));
+    let pictures = [
+        bench.sized_picture("0.png", &part(&[unseen])),
+        bench.sized_picture("1.png", &part(&[seen])),
+    ];
+    let (status, log) = bench.run().end();
+    assert_eq!(status.code(), Some(2), "limits made from whole pictures: {log}");
+    assert!(log.contains("[camera.geometry]") && log.contains("crrd calibrate"), "{log}");
+
+    let config = bench.path("geometry.toml");
+    std::fs::write(&config, bench.config()).unwrap();
+    calibrate(&bench, &config);
+    let (status, log) = bench.run().end();
+    assert_eq!(status.code(), Some(0), "{log}");
+    wait_for("verdicts and a mask", || {
+        verdicts(&watcher).len() == 2 && watcher.count("crr/s1/mask") == 1
+    });
+    let mask = decode_mask(&watcher.on("crr/s1/mask")[0].payload).unwrap();
+    let said = inspected(&bench, &pictures);
+    assert_eq!(said[0]["outcome"], "PASS");
+    assert_eq!(said[1]["outcome"], "REJECT");
+    let [x, y, width, height] = mask.picture_boxes.unwrap()[0];
+    let region = &said[1]["regions"][0];
+    let told = ["x", "y", "width", "height"].map(|key| region[key].as_i64().unwrap());
+    assert_eq!(told, [x, y, width, height], "inspect and the station say the same");
+    // The map is coarse: a pixel of it is a few of the picture.
+    for (got, want) in [(x, 64), (y, 40), (x + width, 88), (y + height, 64)] {
+        assert!((got - want).abs() <= 12, "{told:?}");
+    }
+    // Top left, top right of the mask: bottom left, top left of the region.
+    assert_eq!(mask.quad_milli.unwrap()[..4], [40_000, 88_000, 40_000, 8_000]);
+}

@@ -65,6 +65,7 @@ impl Bench {
             k: bound.k,
             dataset_sha256: "0".repeat(64),
             scores,
+            geometry: crrd::frame::Geometry::WHOLE,
         };
         let calibration = Calibration {
             format: FORMAT,

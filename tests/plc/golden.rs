@@ -37,6 +37,7 @@ fn judged(score: f32, in_time: bool) -> Verdict {
         k: 0,
         dataset_sha256: "0".repeat(64),
         scores: vec![0.1, 0.15, 0.2],
+        geometry: crrd::frame::Geometry::WHOLE,
     };
     let question = Question { map: &map, limit: Some(&limit), calibration_valid: true, in_time };
     Judge::new(2, 1).judge(&question, &mut Mask::empty(2, 1))
@@ -188,7 +189,13 @@ pub(crate) fn mask_message(mask: &Mask, picture: (usize, usize), boxes: usize) -
         let score = 0.5 + f32::from(i) / 8.0;
         record.verdict.regions.offer(Region { x: i, y: 2 * i, width: 9, height: 7, score });
     }
-    encode_mask(&MaskMessage { record: &record, mask, picture }).unwrap()
+    encode_mask(&MaskMessage {
+        record: &record,
+        mask,
+        picture,
+        geometry: crrd::frame::Geometry::WHOLE,
+    })
+    .unwrap()
 }
 
 /// A binary PBM, which any picture viewer shows.

@@ -168,7 +168,9 @@ impl<S: Store> World<S> {
         };
         let (arrived, deadline) = (ticket.arrived, ticket.deadline);
         let mask = Mask::default();
-        let decision = Decision { record, mask, picture: (0, 0), frame: None, arrived, deadline };
+        let geometry = crrd::frame::Geometry::WHOLE;
+        let decision =
+            Decision { record, mask, picture: (0, 0), frame: None, geometry, arrived, deadline };
         process.decided.push_back(Box::new(decision));
         if matches!(process.record, Record::Idle) {
             self.record_soon();

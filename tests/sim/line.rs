@@ -85,6 +85,7 @@ impl Default for Examiner {
             k: 0,
             dataset_sha256: "0".repeat(64),
             scores: vec![0.1, 0.2, 0.3, 0.4],
+            geometry: crrd::frame::Geometry::WHOLE,
         };
         let map = AnomalyMap { width: 2, height: 2, values: vec![0.1; 4], score: 0.1 };
         Self { judge: Judge::new(2, 2), limit, map, mask: Mask::default() }

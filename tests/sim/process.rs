@@ -476,7 +476,16 @@ fn blank(epoch: u32) -> Decision {
         flags: 0,
     };
     let (arrived, deadline) = (Nanos(0), Nanos(0));
-    Decision { record, mask: Mask::default(), picture: (0, 0), frame: None, arrived, deadline }
+    let geometry = crrd::frame::Geometry::WHOLE;
+    Decision {
+        record,
+        mask: Mask::default(),
+        picture: (0, 0),
+        frame: None,
+        geometry,
+        arrived,
+        deadline,
+    }
 }
 
 /// The row of a decision; a mask now and then, so that its lane is busy.

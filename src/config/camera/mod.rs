@@ -1,5 +1,6 @@
 //! The `[camera]` table. Pure: what every camera has stands here, what one kind has in its file.
 
+mod geometry;
 mod gige;
 mod replay;
 mod types;
@@ -66,8 +67,9 @@ pub(super) fn camera(
     if kind == Kind::Webcam {
         section.unused(&["trigger"], "a webcam cannot be triggered: remove it");
     }
+    let geometry = geometry::geometry(section.section("geometry"));
     section.finish();
-    Some(Camera { source: source?, recipe: recipe?, software_trigger })
+    Some(Camera { source: source?, recipe: recipe?, software_trigger, geometry })
 }
 
 fn software_trigger(

@@ -73,10 +73,14 @@ fn file_format(section: &Section<'_>) -> Option<FileFormat> {
     for name in names.iter().filter(|name| !section.has(name)) {
         section.missing(name, "raw files do not state it, so it must be set here");
     }
+    let (width, (found, layout)) = (width?, pixel_format?);
+    if layout.width_is_even() && width.value % 2 == 1 {
+        found.refuse("its colours come for two columns", "give an even width");
+    }
     Some(FileFormat::Raw {
-        width: width?.value as u32,
+        width: width.value as u32,
         height: height?.value as u32,
-        pixel_format: pixel_format?.1,
+        pixel_format: layout,
     })
 }
 
@@ -84,14 +88,14 @@ type FoundFormat<'a> = (Found<'a, &'a str>, PixelFormat);
 
 fn pixel_format<'a>(section: &Section<'a>) -> Option<FoundFormat<'a>> {
     let found = section.text("pixel_format", "required for raw")?;
-    let format = match found.value {
-        "Mono8" => PixelFormat::Mono8,
-        "RGB8" => PixelFormat::Rgb8,
-        "BGR8" => PixelFormat::Bgr8,
-        _ => {
-            found.refuse("not a known layout", "use \"Mono8\", \"RGB8\" or \"BGR8\"");
-            return None;
-        }
+    let Some(format) = PixelFormat::named(found.value) else {
+        let names: Vec<_> = PixelFormat::ALL.map(PixelFormat::name).into();
+        found.refuse("not a known layout", format!("use one of {}", names.join(", ")));
+        return None;
     };
+    if format.is_compressed() {
+        found.refuse("JPEG files state their own size", "set format = \"image\" for them");
+        return None;
+    }
     Some((found, format))
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::v4l2::V4l2;
-use crate::frame::{PixelFormat, RecipeId};
+use crate::frame::{Geometry, PixelFormat, RecipeId};
 
 /// A camera and what becomes of its pictures.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +14,8 @@ pub struct Camera {
     pub recipe: RecipeChoice,
     /// `trigger = "software"`: a picture comes when the PLC asks for it; default `"free"`.
     pub software_trigger: bool,
+    /// `[camera.geometry]`: what of each picture the model sees. Default: the whole picture.
+    pub geometry: Geometry,
 }
 
 /// Where the pictures come from.
