@@ -167,7 +167,7 @@ fn calibration(spec: &ModelSpec) -> Calibration {
     }
 }
 
-fn camera(folder: &Path, leak: bool, (format, width, height): Layout) -> Counted {
+fn camera(folder: &Path, leak: bool, (format, width, height): Shape) -> Counted {
     std::fs::create_dir_all(folder).unwrap();
     for i in 0..4u8 {
         let bytes = format.row_bytes(width) * format.rows(height);
@@ -188,11 +188,11 @@ fn camera(folder: &Path, leak: bool, (format, width, height): Layout) -> Counted
 }
 
 /// Layout, width and height of the pictures.
-type Layout = (PixelFormat, usize, usize);
+type Shape = (PixelFormat, usize, usize);
 
 /// Every way from a picture to the model's input: resized from each family of layouts, and the
 /// picture itself, which the engine reads where it lies.
-const LAYOUTS: [Layout; 6] = [
+const SHAPES: [Shape; 6] = [
     (PixelFormat::Mono8, 48, 40),
     (PixelFormat::BayerRG8, 80, 70),
     (PixelFormat::BayerGB12, 48, 40),
@@ -202,7 +202,7 @@ const LAYOUTS: [Layout; 6] = [
 ];
 
 /// Runs a station; allocations on (capture, inspection) after the warm-up.
-fn run(leak: bool, layout: Layout) -> (u64, u64) {
+fn run(leak: bool, shape: Shape) -> (u64, u64) {
     let dir = tempfile::tempdir().unwrap();
     let spec = ModelSpec {
         input_width: SIDE,
@@ -215,7 +215,7 @@ fn run(leak: bool, layout: Layout) -> (u64, u64) {
     let before = (CAPTURE.load(Ordering::SeqCst), INSPECT.load(Ordering::SeqCst));
     let parts = Parts {
         station: StationId::new("s1").unwrap(),
-        camera: Box::new(camera(&dir.path().join("frames"), leak, layout)),
+        camera: Box::new(camera(&dir.path().join("frames"), leak, shape)),
         calibration: calibration(&spec),
         engine: Box::new(Alternating { spec, frames: 0 }),
         recipes: vec![Recipe { id: RecipeId(1), class: "bolt".to_owned() }],
@@ -252,10 +252,10 @@ fn run(leak: bool, layout: Layout) -> (u64, u64) {
 
 #[test]
 fn capture_and_inspection_allocate_nothing_per_frame_once_warm() {
-    let (capture, _) = run(true, LAYOUTS[0]);
+    let (capture, _) = run(true, SHAPES[0]);
     assert!(capture >= FRAMES - WARM_UP - 2, "the counter counts: {capture}");
-    for layout in LAYOUTS {
-        let (capture, inspect) = run(false, layout);
-        assert_eq!((capture, inspect), (0, 0), "{layout:?}: allocations on (capture, inspection)");
+    for shape in SHAPES {
+        let (capture, inspect) = run(false, shape);
+        assert_eq!((capture, inspect), (0, 0), "{shape:?}: allocations on (capture, inspection)");
     }
 }

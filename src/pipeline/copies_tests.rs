@@ -15,7 +15,8 @@ use crate::sys::clock::RealClock;
 const FRAMES: u8 = 40;
 
 /// Address and first byte of what was handed over, in order.
-type Seen = Arc<Mutex<Vec<(usize, u8)>>>;
+type Places = Vec<(usize, u8)>;
+type Seen = Arc<Mutex<Places>>;
 
 fn note(seen: &Seen, bytes: &[u8]) {
     seen.lock().unwrap().push((bytes.as_ptr() as usize, bytes[0]));
@@ -79,7 +80,7 @@ impl Engine for Reader {
 }
 
 /// Runs raw frames of this size through a line; where (camera, engine) saw them.
-fn addresses(dir: &Path, width: usize, height: usize) -> (Vec<(usize, u8)>, Vec<(usize, u8)>) {
+fn addresses(dir: &Path, width: usize, height: usize) -> (Places, Places) {
     let folder = dir.join("frames");
     std::fs::create_dir(&folder).unwrap();
     for i in 0..FRAMES {
