@@ -64,6 +64,12 @@ impl FrameMeta {
         FrameKey { camera: self.camera, epoch: self.epoch, seq: self.seq }
     }
 
+    /// Times that the whole picture is written out again between the driver and the engine: by the
+    /// back-end, and by the decoder of a compressed frame.
+    pub fn copies(&self) -> u8 {
+        self.facts.copies.saturating_add(u8::from(self.format.is_compressed()))
+    }
+
     /// A frame of rows without padding that tells nothing besides.
     pub fn packed(
         camera: CameraId,
@@ -110,6 +116,15 @@ mod tests {
         let packed = FrameMeta::packed(camera, (1, 7), Nanos(5), PixelFormat::Rgb8, size);
         let meta = FrameMeta { stride, bytes: stride * 3, ..packed };
         Frame { meta, lease: Pool::new(1, bytes).lease().unwrap() }
+    }
+
+    #[test]
+    fn a_compressed_frame_is_written_out_once_more_than_its_camera_says() {
+        let meta = frame(36, 12).meta;
+        assert_eq!(meta.copies(), 0);
+        let facts = Facts { copies: 1, ..meta.facts };
+        let compressed = FrameMeta { facts, format: PixelFormat::Mjpeg, ..meta };
+        assert_eq!((FrameMeta { facts, ..meta }.copies(), compressed.copies()), (1, 2));
     }
 
     #[test]
