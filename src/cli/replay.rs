@@ -12,7 +12,7 @@ use super::engine::DEMO;
 use crate::calibrate::{Calibration, CalibrationId};
 use crate::config::{self, CalibrationSource, EngineSource};
 use crate::engine::{self, Backend, Engine, EngineErrorKind};
-use crate::frame::{AnomalyMap, ImageView};
+use crate::frame::{AnomalyMap, Geometry, ImageView};
 use crate::image::Preprocessor;
 use crate::judge::{Judge, Mask, Outcome, Question, Reason, Verdict};
 use crate::message::CLASS_NONE;
@@ -161,7 +161,9 @@ impl Bench {
     fn judge(&mut self, view: Option<ImageView<'_>>, line: &PartLine) -> Result<Verdict> {
         let class = (line.class != CLASS_NONE).then(|| self.classes.get(&line.recipe)).flatten();
         let Some(class) = class else { return Ok(Verdict::invalid(Reason::RecipeUnknown)) };
-        let prepared = view.map(|view| self.preprocessor.run(view, &mut self.input));
+        let limit = self.calibration.limit(class);
+        let geometry = limit.map_or(Geometry::WHOLE, |limit| limit.geometry);
+        let prepared = view.map(|view| self.preprocessor.run_in(&geometry, view, &mut self.input));
         let Some(Ok(())) = prepared else { return Ok(Verdict::invalid(Reason::FrameDamaged)) };
         match self.engine.infer(&self.input, &mut self.map) {
             Ok(()) => {}
@@ -170,7 +172,6 @@ impl Bench {
             }
             Err(error) => return Err(anyhow!(error).context(format!("part {}", line.part))),
         }
-        let limit = self.calibration.limit(class);
         let question = Question { map: &self.map, limit, calibration_valid: true, in_time: true };
         Ok(self.judge.judge(&question, &mut self.mask))
     }

@@ -1,7 +1,7 @@
 //! The two passes of the filter: down the columns over whole rows of bytes, then across.
 //!
-//! Fixed point: a sample is 16 bits with 8 of them behind the point, a weight is 16 bits, and the
-//! high half of each product is kept, which every CPU has as one vector instruction.
+//! Fixed point: samples and weights are 16 bits, and the high half of each product is kept, which
+//! every CPU has as one vector instruction. The sums have 8 bits behind the point.
 
 /// Half a level of the result, to round instead of truncate.
 const HALF_LEVEL: u32 = 1 << 23;
@@ -14,8 +14,12 @@ pub(super) trait Depth: Copy {
     /// The samples of a row.
     fn units(row: &[u8]) -> &[Self::Unit];
 
-    /// A sample as levels of 8 bits with 8 more behind the point.
+    /// A sample as 16 bits.
     fn widen(self, unit: Self::Unit) -> u16;
+
+    /// What the weights must sum to, for the largest sample to become 255 with 8 bits behind the
+    /// point.
+    fn gain(self) -> f64;
 }
 
 /// A byte a sample.
@@ -30,7 +34,13 @@ impl Depth for Bytes {
     }
 
     fn widen(self, unit: u8) -> u16 {
-        u16::from(unit) << 8
+        // The byte twice, not shifted: of a shifted byte compilers make a product of 32 bits,
+        // of this one they keep the high half of one of 16 bits.
+        u16::from_le_bytes([unit, unit])
+    }
+
+    fn gain(self) -> f64 {
+        f64::from(255u32 << 8) / f64::from(u16::MAX)
     }
 }
 
@@ -46,11 +56,6 @@ impl Words {
     pub(super) fn of(bits: u32) -> Self {
         Self { max: (u32::MAX >> (32 - bits)) as u16, shift: 16 - bits }
     }
-
-    /// What the weights must sum to, for the largest value to become the level 255 exactly.
-    pub(super) fn gain(self) -> f64 {
-        f64::from(255u32 << 8) / f64::from(self.max << self.shift)
-    }
 }
 
 impl Depth for Words {
@@ -63,6 +68,10 @@ impl Depth for Words {
     fn widen(self, unit: [u8; 2]) -> u16 {
         // Bits above the value are no light: they would wrap to black.
         u16::from_le_bytes(unit).min(self.max) << self.shift
+    }
+
+    fn gain(self) -> f64 {
+        f64::from(255u32 << 8) / f64::from(self.max << self.shift)
     }
 }
 

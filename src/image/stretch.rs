@@ -145,7 +145,7 @@ impl Stretcher {
         }
         let x = Axis { from: from.x - first, length: from.width, to: to.0 };
         let y = Axis { from: from.y, length: from.height, to: to.1 };
-        let gain = if unit == 2 { Words::of(format.bits()).gain() } else { 1.0 };
+        let gain = if unit == 2 { Words::of(format.bits()).gain() } else { Bytes.gain() };
         let [down, down_other] = &mut self.down;
         let [across, across_other] = &mut self.across;
         if is_mosaic {
@@ -162,7 +162,7 @@ impl Stretcher {
         if format.width_is_even() {
             // Colours lie on the left of two pixels, and in NV12 between two rows: the siting of
             // BT.601 and MPEG-2, which V4L2 takes for granted.
-            down_other.rebuild(&y, &Lattice::shared(&y, 1.0), 1.0);
+            down_other.rebuild(&y, &Lattice::shared(&y, 1.0), gain);
             across_other.rebuild(&x, &Lattice::shared(&x, 0.5), 1.0);
             let luma = |phase| Lane { kernel: &*across, each: 2, phase };
             let chroma = Lane { kernel: &*across_other, each: 1, phase: 0 };

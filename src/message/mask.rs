@@ -438,18 +438,21 @@ mod tests {
 
     #[test]
     fn the_corners_of_a_coarser_mask_are_those_of_its_own_pixels() {
-        let flags: Vec<bool> =
-            (0..300 * 250).map(|i: usize| i.wrapping_mul(2_654_435_761) >> 7 & 3 == 0).collect();
-        let mask = Mask::from_pixels(300, 250, &flags).unwrap();
+        let mixed = |i: u64| {
+            let z = (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            (z ^ z >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 56
+        };
+        let flags: Vec<bool> = (0..510 * 509).map(|i| mixed(i) < 40).collect();
+        let mask = Mask::from_pixels(510, 509, &flags).unwrap();
         let geometry = Geometry { rotate: 270, ..Geometry::WHOLE };
-        let message = MaskMessage { record: &record(), mask: &mask, picture: (250, 300), geometry };
+        let message = MaskMessage { record: &record(), mask: &mask, picture: (509, 510), geometry };
         let back = decode_mask(encode_mask(&message).unwrap().as_bytes()).unwrap();
         let (width, height, _) = back.mask.unwrap();
-        assert!(width < 300, "{width}");
-        // A quarter turn to the left: the mask's rows run down the picture's right side.
-        let step = 300usize.div_ceil(width) as i64;
-        let (w, h) = (width as i64 * step * 1000, height as i64 * step * 1000);
-        assert_eq!(back.quad_milli, Some([250_000, 0, 250_000, w, 250_000 - h, w, 250_000 - h, 0]));
+        let step = [2, 4, 8, 16].into_iter().find(|s| 510usize.div_ceil(*s) == width).unwrap();
+        // A quarter turn to the left: the mask's rows run down the picture's right side, and its
+        // last pixels reach beyond the picture.
+        let (w, h) = ((width * step * 1000) as i64, (height * step * 1000) as i64);
+        assert_eq!(back.quad_milli, Some([509_000, 0, 509_000, w, 509_000 - h, w, 509_000 - h, 0]));
     }
 
     #[test]
