@@ -40,6 +40,9 @@ const CASES: [(usize, usize, PixelFormat); 11] = [
     (640, 480, PixelFormat::BayerRG8),
 ];
 
+/// Writes the converted picture into the memory that it is given.
+type Conversion<'a> = Box<dyn FnMut(&mut Vec<u8>) + 'a>;
+
 struct Case {
     name: String,
     size: (usize, usize),
@@ -77,7 +80,7 @@ impl Case {
     }
 
     /// To 8-bit RGB, or to half the size for a mosaic; to 8 bits for grey.
-    fn conversion(&self) -> Box<dyn FnMut(&mut Vec<u8>) + '_> {
+    fn conversion(&self) -> Conversion<'_> {
         use PixelFormat as F;
         let (width, height) = self.size;
         match self.format {
@@ -160,7 +163,7 @@ fn superpixel(mosaic: &[u8], width: usize, out: &mut Vec<u8>) {
         let (even, odd) = pair.split_at(width);
         let cells = even.as_chunks::<2>().0.iter().zip(odd.as_chunks::<2>().0);
         for (pixel, ([r, g], [h, b])) in out.as_chunks_mut::<3>().0.iter_mut().zip(cells) {
-            *pixel = [*r, ((u16::from(*g) + u16::from(*h) + 1) / 2) as u8, *b];
+            *pixel = [*r, (u16::from(*g) + u16::from(*h)).div_ceil(2) as u8, *b];
         }
     }
 }

@@ -94,6 +94,7 @@ fn addresses(dir: &Path, width: usize, height: usize) -> (Places, Places) {
         triggered: false,
         repeat: false,
         camera: CameraId(0),
+        faults: None,
     };
     let (given, read) = (Seen::default(), Seen::default());
     let inner = Replay::open(options, Arc::new(RealClock)).unwrap();
