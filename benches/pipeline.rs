@@ -22,7 +22,7 @@ use crrd::frame::{AnomalyMap, CameraId, PixelFormat, RecipeId, StationId};
 use crrd::image::Preprocessor;
 use crrd::journal;
 use crrd::message::Mode;
-use crrd::pipeline::{Broker, Decision, Line, Parts, Recipe, Triggers};
+use crrd::pipeline::{Broker, Decision, Line, Parts, Queue, Recipe, StationCamera, Triggers};
 use crrd::publish;
 use crrd::sys::clock::RealClock;
 use crrd::sys::notify::Notify;
@@ -80,9 +80,11 @@ fn parts(dir: &Path, engine: Box<dyn Engine>) -> (Parts, Receiver<Instant>) {
     let (decided_in, decided) = channel();
     let parts = Parts {
         station: StationId::new("bench").unwrap(),
-        camera: Box::new(Replay::open(options, clock.clone()).unwrap()),
+        cameras: StationCamera::only(Box::new(Replay::open(options, clock.clone()).unwrap())),
+        window_ms_max: 50,
+        queue: Queue::Every,
         calibration: calibration(&*engine),
-        recipes: vec![Recipe { id: RecipeId(1), class: engine.spec().classes[0].clone() }],
+        recipes: vec![Recipe::new(RecipeId(1), &engine.spec().classes[0])],
         engine,
         latency_ms_max: 60_000,
         triggers: Triggers { mode: Mode::Continuous, arm_wait_ms_max: 0, recipe: None },

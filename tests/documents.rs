@@ -8,9 +8,9 @@ use crrd::calibrate::CalibrationId;
 use crrd::frame::{Nanos, PartId, RecipeId, TriggerId};
 use crrd::judge::{Reason, Verdict};
 use crrd::message::{
-    CalibrationChange, HealthRecord, Mode, Reply, ReplyCode, StateRecord, VerdictRecord,
-    decode_command, decode_receipt, encode_calibration_change, encode_health, encode_reply,
-    encode_state, encode_verdict,
+    CalibrationChange, CameraHealth, HealthRecord, Mode, Reply, ReplyCode, StateRecord,
+    VerdictRecord, decode_command, decode_receipt, encode_calibration_change, encode_health,
+    encode_reply, encode_state, encode_verdict,
 };
 use crrd::station::Need;
 
@@ -127,6 +127,10 @@ fn the_tables_of_metrics_and_calibration_have_the_keys_of_the_payloads() {
     let health = encode_health(&HealthRecord::default());
     let section = "Metrics and calibration, for maintenance";
     assert_eq!(column(PLC, section, "key"), keys(&health));
+    let cameras = vec![CameraHealth::default()];
+    let health = encode_health(&HealthRecord { cameras, ..HealthRecord::default() });
+    let camera = health.split(['[', ']']).nth(3).unwrap();
+    assert_eq!(column(PLC, section, "key of `cam`"), keys(camera));
     let (author, reason) = ("a", "b");
     let change =
         CalibrationChange { epoch: 1, id: CalibrationId(1), old: None, classes: 1, author, reason };

@@ -1,9 +1,10 @@
 //! Cameras: one trait, a replay back-end for files and a scripted one for tests.
 //!
 //! A camera reports every accepted trigger exactly once, as a frame or as the reason why there
-//! is none; [`Supervisor`] finds the triggers it did not report by their sequence numbers. What
-//! becomes of a missing frame is decided further down the line, never here: a camera knows no
-//! verdict.
+//! is none; [`Supervisor`] finds the triggers it did not report by their sequence numbers, and
+//! says when a lost camera is started again. [`views::Matcher`] brings the frames of several
+//! cameras together. What becomes of a missing frame is decided further
+//! down the line, never here: a camera knows no verdict.
 //!
 //! Frames lie in leased buffers. A camera that finds the pool empty either waits (a replay with
 //! no rate of its own) or reports the trigger as [`Damage::NoBuffer`]; it never allocates.
@@ -13,15 +14,16 @@ mod error;
 pub mod gige;
 pub mod replay;
 pub mod scripted;
-mod supervisor;
+pub mod supervisor;
 mod trigger;
 mod unwrap;
 pub mod v4l2;
+pub mod views;
 pub mod webcam;
 
 pub use error::{CameraError, CameraErrorKind};
-pub use supervisor::{Backoff, Continuity, GAP_PARTS_MAX, Supervisor};
-pub use trigger::{Damage, Trigger, part_id_of};
+pub use supervisor::{Continuity, FrameNumbers, GAP_PARTS_MAX, Supervisor};
+pub use trigger::{Damage, Trigger, part_id_of, part_of_trigger};
 pub use unwrap::{Counter, Unwrap};
 
 use crate::frame::{Frame, Nanos, Pool};
@@ -79,10 +81,12 @@ pub trait Camera: Send {
     fn frame_bytes_max(&self) -> usize;
 
     /// Starts streaming into buffers of `pool`; also after [`Event::Gone`] and [`Camera::stop`].
+    /// Applies all settings again and verifies them: a camera that lost power has forgotten them.
     /// `epoch` marks the frames of this stream.
     ///
     /// # Errors
-    /// When the camera cannot be started; trying again later is allowed.
+    /// When the camera cannot be started, or does not hold its settings; trying again later is
+    /// allowed.
     fn start(&mut self, pool: Pool, epoch: u32) -> Result<(), CameraError>;
 
     /// The next event; [`Event::Idle`] at `deadline` at the latest (monotonic clock).

@@ -47,7 +47,8 @@ pub enum Damage {
     Lost,
 }
 
-fn part_of_trigger(id: TriggerId) -> PartId {
+/// The name of a part that nobody saw: `T` and its trigger.
+pub fn part_of_trigger(id: TriggerId) -> PartId {
     // 'T' and ten digits at most; on the stack, because this runs on the data path.
     let mut text = [0u8; PartId::BYTES_MAX];
     let mut rest = &mut text[..];

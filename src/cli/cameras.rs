@@ -20,19 +20,20 @@ use crate::sys::clock::Clock;
 /// When it cannot be opened; the message says what to do.
 pub(super) fn open(
     camera: &Camera,
+    id: CameraId,
     recipes: &[Recipe],
     clock: Arc<dyn Clock>,
 ) -> Result<Box<dyn AnyCamera>, CameraError> {
     match &camera.source {
         CameraSource::Replay(replay) => {
-            let options = replay_options(camera, replay, recipes);
+            let options = ReplayOptions { camera: id, ..replay_options(camera, replay, recipes) };
             Ok(Box::new(capture::Replay::open(options, clock)?))
         }
         CameraSource::Gige(settings) => {
             let options = GigeOptions {
                 settings: settings.clone(),
                 software_trigger: camera.software_trigger,
-                camera: CameraId(0),
+                camera: id,
             };
             Ok(Box::new(gige::open(options, clock)?))
         }
@@ -43,15 +44,15 @@ pub(super) fn open(
                 height: settings.height as usize,
                 format: settings.pixel_format,
                 rate_hz: settings.rate_hz,
-                camera: CameraId(0),
+                camera: id,
             },
             clock,
         ),
-        CameraSource::V4l2(v4l2) => Ok(Box::new(v4l2::V4l2::open(v4l2_options(v4l2), clock)?)),
+        CameraSource::V4l2(v4l2) => Ok(Box::new(v4l2::V4l2::open(v4l2_options(v4l2, id), clock)?)),
     }
 }
 
-fn v4l2_options(camera: &config::V4l2) -> V4l2Options {
+fn v4l2_options(camera: &config::V4l2, id: CameraId) -> V4l2Options {
     let control = |control: &config::Control| v4l2::Setting {
         name: control.name.clone(),
         value: match &control.value {
@@ -69,7 +70,7 @@ fn v4l2_options(camera: &config::V4l2) -> V4l2Options {
         way: if camera.user_memory { v4l2::Way::UserPtr } else { v4l2::Way::Mmap },
         buffers: camera.buffer_count,
         controls: camera.controls.iter().map(control).collect(),
-        camera: CameraId(0),
+        camera: id,
     }
 }
 
@@ -101,7 +102,6 @@ pub(super) fn replay_options(
         triggered: camera.software_trigger,
         repeat: replay.mode == Mode::Loop,
         faults: replay.faults.clone(),
-        // This version has one camera.
         camera: CameraId(0),
     }
 }
@@ -115,8 +115,8 @@ mod tests {
     use crate::frame::{PixelFormat, RecipeId};
 
     fn replay_of(config: &ValidConfig) -> ReplayOptions {
-        let CameraSource::Replay(replay) = &config.camera.source else { panic!("{config:?}") };
-        replay_options(&config.camera, replay, &config.recipes)
+        let CameraSource::Replay(replay) = &config.camera().source else { panic!("{config:?}") };
+        replay_options(config.camera(), replay, &config.recipes)
     }
 
     fn parse(extra: &str) -> ValidConfig {
@@ -153,8 +153,8 @@ mod tests {
              buffers = \"userptr\"\nbuffer_count = 9\n\
              controls = { auto_exposure = \"Manual Mode\", gain = 3, flip = true }",
         );
-        let CameraSource::V4l2(camera) = &config.camera.source else { panic!("{config:?}") };
-        let options = v4l2_options(camera);
+        let CameraSource::V4l2(camera) = &config.camera().source else { panic!("{config:?}") };
+        let options = v4l2_options(camera, CameraId(1));
         assert_eq!(options.device, Path::new("/dev/video0"));
         assert_eq!(options.format, PixelFormat::BayerRG8);
         assert_eq!((options.width, options.height, options.buffers), (1920, 1200, Some(9)));

@@ -18,7 +18,7 @@ use crate::config::{
     self, CameraSource, Mqtt, Password, Recipe, Trigger, TriggerMode, ValidConfig,
 };
 use crate::engine::{self, Backend, ModelSpec};
-use crate::frame::Pool;
+use crate::frame::{CameraId, Pool};
 use crate::sys::clock::{Clock, RealClock};
 use crate::sys::fs;
 
@@ -112,7 +112,10 @@ pub fn examine(file: &Path) -> Vec<Check> {
     checks.push(Check::of("calibration", calibration(&config, spec.as_ref())));
     let triggers = triggers(&config);
     checks.extend(triggers.map(|outcome| Check { name: "triggers", outcome }));
-    checks.push(Check { name: "camera", outcome: camera(&config) });
+    checks.extend(config.cameras.iter().map(|one| {
+        let outcome = camera(one, &config.recipes);
+        Check { name: "camera", outcome: outcome.of(one, config.cameras.len()) }
+    }));
     checks.push(Check::of("state_dir", state_dir(&config.state_dir)));
     if let Some(record) = &config.record {
         let outcome = match state_dir(&record.folder) {
@@ -126,6 +129,21 @@ pub fn examine(file: &Path) -> Vec<Check> {
     checks.extend(certificates.map(|outcome| Check { name: "certificates", outcome }));
     checks.push(Check { name: "broker", outcome: broker(&config) });
     checks
+}
+
+impl Outcome {
+    /// The same, naming the camera when there are several.
+    fn of(self, camera: &config::Camera, cameras: usize) -> Self {
+        let named = |text: String| match cameras {
+            1 => text,
+            _ => format!("{}: {text}", camera.name),
+        };
+        match self {
+            Outcome::Ok(text) => Outcome::Ok(named(text)),
+            Outcome::Warn(text) => Outcome::Warn(named(text)),
+            Outcome::Fail(text) => Outcome::Fail(named(text)),
+        }
+    }
 }
 
 impl Check {
@@ -155,10 +173,13 @@ fn describe(spec: &ModelSpec) -> String {
 }
 
 fn recipes(recipes: &[Recipe], spec: &ModelSpec) -> Result<String> {
-    let unknown: Vec<_> =
-        recipes.iter().filter(|r| !spec.classes.contains(&r.class)).map(named).collect();
+    let unknown: Vec<_> = classes(recipes)
+        .filter(|(_, class)| !spec.classes.contains(class))
+        .map(|(recipe, class)| named(recipe, class))
+        .collect();
     if unknown.is_empty() {
-        return Ok(recipes.iter().map(named).collect::<Vec<_>>().join(", "));
+        let all = classes(recipes).map(|(recipe, class)| named(recipe, class));
+        return Ok(all.collect::<Vec<_>>().join(", "));
     }
     Err(anyhow!(
         "the engine does not know the class of {}; it knows {}: mend [[recipe]], or train an \
@@ -168,8 +189,16 @@ fn recipes(recipes: &[Recipe], spec: &ModelSpec) -> Result<String> {
     ))
 }
 
-fn named(recipe: &Recipe) -> String {
-    format!("recipe {} ({})", recipe.id.0, recipe.class)
+/// Each recipe with its classes: one, and those of the views that have their own.
+fn classes(recipes: &[Recipe]) -> impl Iterator<Item = (&Recipe, &String)> {
+    recipes.iter().flat_map(|recipe| {
+        let all = std::iter::once(&recipe.class).chain(recipe.views.values());
+        all.map(move |class| (recipe, class))
+    })
+}
+
+fn named(recipe: &Recipe, class: &str) -> String {
+    format!("recipe {} ({class})", recipe.id.0)
 }
 
 fn calibration(config: &ValidConfig, spec: Option<&ModelSpec>) -> Result<String> {
@@ -187,11 +216,9 @@ fn calibration(config: &ValidConfig, spec: Option<&ModelSpec>) -> Result<String>
         ));
     }
     geometry::check(config, &calibration)?;
-    let without: Vec<_> = config
-        .recipes
-        .iter()
-        .filter(|r| calibration.limit(&r.class).is_none())
-        .map(named)
+    let without: Vec<_> = classes(&config.recipes)
+        .filter(|(_, class)| calibration.limit(class).is_none())
+        .map(|(recipe, class)| named(recipe, class))
         .collect();
     if !without.is_empty() {
         return Err(anyhow!(
@@ -214,12 +241,12 @@ fn describe_calibration(calibration: &Calibration) -> Result<String> {
 /// Pictures are matched to armed parts first in, first out. With a software trigger the station
 /// itself keeps the next one waiting.
 fn triggers(config: &ValidConfig) -> Option<Outcome> {
-    let Trigger { mode, arm_wait_ms_max: wait_ms } = config.trigger;
+    let Trigger { mode, arm_wait_ms_max: wait_ms, .. } = config.trigger;
     if mode != TriggerMode::Single {
         return None;
     }
     let wait = format!("an armed part waits {wait_ms} ms for its picture");
-    Some(if config.camera.software_trigger {
+    Some(if config.cameras.iter().any(|camera| camera.software_trigger) {
         Outcome::Ok(wait)
     } else if wait_ms > ARM_WAIT_WARN_MS {
         Outcome::Warn(format!(
@@ -233,11 +260,11 @@ fn triggers(config: &ValidConfig) -> Option<Outcome> {
 }
 
 /// Lists the folder and reads the first picture as the station would.
-fn camera(config: &ValidConfig) -> Outcome {
-    let CameraSource::Replay(replay) = &config.camera.source else {
-        return device(config);
+fn camera(camera: &config::Camera, recipes: &[Recipe]) -> Outcome {
+    let CameraSource::Replay(replay) = &camera.source else {
+        return device(camera, recipes);
     };
-    let mut options = cameras::replay_options(&config.camera, replay, &config.recipes);
+    let mut options = cameras::replay_options(camera, replay, recipes);
     // The check waits for no trigger.
     options.rate_hz = 0.0;
     match first_picture(Replay::open(options, Arc::new(RealClock))) {
@@ -247,8 +274,8 @@ fn camera(config: &ValidConfig) -> Outcome {
 }
 
 /// Opens the camera as the station would, and waits a moment for a picture.
-fn device(config: &ValidConfig) -> Outcome {
-    let opened = cameras::open(&config.camera, &config.recipes, Arc::new(RealClock));
+fn device(camera: &config::Camera, recipes: &[Recipe]) -> Outcome {
+    let opened = cameras::open(camera, CameraId(0), recipes, Arc::new(RealClock));
     match opened.map_err(anyhow::Error::new).and_then(one_picture) {
         Ok(outcome) => outcome,
         Err(error) => Outcome::Fail(format!("{error:#}")),

@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use crate::calibrate::Calibration;
-use crate::config::{self, ValidConfig};
+use crate::config::{self, Camera, Recipe, ValidConfig};
 use crate::frame::Geometry;
 
 /// The geometry of each product class.
@@ -38,8 +38,14 @@ impl Views {
     }
 }
 
-fn geometry_of(config: &ValidConfig, _class: &str) -> Geometry {
-    config.camera.geometry
+/// Of several cameras, that which sees the class.
+fn geometry_of(config: &ValidConfig, class: &str) -> Geometry {
+    let sees = |camera: &&Camera| config.recipes.iter().any(|r| class_of(r, camera) == class);
+    config.cameras.iter().find(sees).unwrap_or_else(|| config.camera()).geometry
+}
+
+fn class_of<'a>(recipe: &'a Recipe, camera: &Camera) -> &'a str {
+    recipe.views.get(camera.name.as_str()).unwrap_or(&recipe.class)
 }
 
 /// Refuses limits that were made from pictures seen in another way than the camera's are now.
@@ -47,15 +53,16 @@ fn geometry_of(config: &ValidConfig, _class: &str) -> Geometry {
 /// # Errors
 /// For the first recipe whose limit does not fit; the message says both ways.
 pub(super) fn check(config: &ValidConfig, calibration: &Calibration) -> Result<()> {
-    for recipe in &config.recipes {
-        let Some(limit) = calibration.limit(&recipe.class) else { continue };
-        let now = geometry_of(config, &recipe.class);
+    let all = config.cameras.iter().flat_map(|c| config.recipes.iter().map(move |r| (c, r)));
+    for (camera, recipe) in all {
+        let class = class_of(recipe, camera);
+        let Some(limit) = calibration.limit(class) else { continue };
+        let now = camera.geometry;
         if limit.geometry != now {
             bail!(
-                "the limit of class {:?} was made from other pictures: the model saw {}, and \
+                "the limit of class {class:?} was made from other pictures: the model saw {}, and \
                  [camera.geometry] says {now}; run `crrd calibrate` with --config {}, or put \
                  [camera.geometry] back",
-                recipe.class,
                 limit.geometry,
                 config.file.display()
             );

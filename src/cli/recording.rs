@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::{KeepWord, Record, ValidConfig};
-use crate::pipeline::{Observer, Parts, RecordedCamera, RecordedDecisions};
+use crate::pipeline::{Observer, Parts, RecordedCamera, RecordedDecisions, StationCamera};
 use crate::record::{Keep, Recorder, Settings};
 
 /// Begins the recording and puts its ends into the line. One that cannot begin is told, and the
@@ -19,10 +19,15 @@ pub(super) fn start(config: &ValidConfig, parts: Parts) -> (Parts, Option<Record
             return (parts, None);
         }
     };
-    let camera = Box::new(RecordedCamera::new(parts.camera, recorder.feed()));
+    // The configuration refuses to record several cameras.
+    let cameras = parts.cameras.into_iter().map(|StationCamera { name, camera }| {
+        let camera = Box::new(RecordedCamera::new(camera, recorder.feed()));
+        StationCamera { name, camera }
+    });
+    let cameras = cameras.collect();
     let mut observers: Vec<Box<dyn Observer>> = parts.observer.into_iter().collect();
     observers.push(Box::new(RecordedDecisions::new(recorder.feed())));
-    (Parts { camera, observer: Some(Box::new(observers)), ..parts }, Some(recorder))
+    (Parts { cameras, observer: Some(Box::new(observers)), ..parts }, Some(recorder))
 }
 
 fn settings(config: &ValidConfig, record: &Record, parts: &Parts) -> Settings {
@@ -38,6 +43,11 @@ fn settings(config: &ValidConfig, record: &Record, parts: &Parts) -> Settings {
         // One that has no id is refused when the line starts.
         calibration: parts.calibration.id().map_or_else(|_| String::new(), |id| id.to_string()),
         recipes: config.recipes.iter().map(|r| (r.id.0, r.class.clone())).collect(),
-        frame_bytes_max: parts.camera.frame_bytes_max(),
+        frame_bytes_max: parts
+            .cameras
+            .iter()
+            .map(|c| c.camera.frame_bytes_max())
+            .max()
+            .unwrap_or(0),
     }
 }

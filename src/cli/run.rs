@@ -13,9 +13,12 @@ use anyhow::Context as _;
 use super::{assets, cameras, geometry, recording};
 use crate::config::{self, ValidConfig};
 use crate::engine::{self, Backend};
+use crate::frame::CameraId;
 use crate::journal;
 use crate::message::{ByteOrder, Mode};
-use crate::pipeline::{Broker, Line, Parts, Recipe, Scada, Summary, Triggers};
+use crate::pipeline::{
+    Broker, Line, Parts, Queue, Recipe, Scada, StationCamera, Summary, Triggers,
+};
 use crate::publish;
 use crate::publish::sparkplug::{self, Mirror};
 use crate::sys::clock::{Clock, RealClock};
@@ -87,14 +90,28 @@ fn report(summary: &Summary) {
 fn parts(config: &ValidConfig) -> anyhow::Result<Parts> {
     let clock: Arc<dyn Clock> = Arc::new(RealClock);
     let engine = engine::open(&assets::bundle_source(&config.engine), Backend::Cpu)?;
-    let recipes =
-        config.recipes.iter().map(|r| Recipe { id: r.id, class: r.class.clone() }).collect();
+    let recipes = config.recipes.iter().map(|r| Recipe {
+        id: r.id,
+        class: r.class.clone(),
+        views: r.views.clone(),
+    });
+    let recipes = recipes.collect();
     let calibration = assets::calibration(&config.calibration)?;
     geometry::check(config, &calibration)?;
-    let camera = cameras::open(&config.camera, &config.recipes, Arc::clone(&clock))?;
+    let cameras = config.cameras.iter().enumerate().map(|(at, camera)| {
+        let id = CameraId(at as u16);
+        let opened = cameras::open(camera, id, &config.recipes, Arc::clone(&clock))?;
+        Ok(StationCamera { name: camera.name.to_string(), camera: opened })
+    });
+    let cameras = cameras.collect::<anyhow::Result<Vec<_>>>()?;
     Ok(Parts {
         station: config.station.clone(),
-        camera,
+        cameras,
+        window_ms_max: config.trigger.window_ms_max.into(),
+        queue: match config.camera().queue {
+            config::QueuePolicy::Every => Queue::Every,
+            config::QueuePolicy::Latest => Queue::Latest,
+        },
         engine,
         calibration,
         recipes,
@@ -150,7 +167,7 @@ fn triggers(config: &ValidConfig) -> Triggers {
             config::TriggerMode::Stop => Mode::Stopped,
         },
         arm_wait_ms_max: config.trigger.arm_wait_ms_max.into(),
-        recipe: match config.camera.recipe {
+        recipe: match config.camera().recipe {
             config::RecipeChoice::Fixed(recipe) => Some(recipe),
             config::RecipeChoice::ClassFolder => None,
         },

@@ -23,7 +23,7 @@ use std::path::Path;
 
 pub use camera::{
     Camera, CameraSource, Control, ControlValue, Feature, FeatureValue, FileFormat, Gige, GigeLink,
-    LineTrigger, Mode, RecipeChoice, Region, Replay, V4l2, Webcam,
+    LineTrigger, Mode, QueuePolicy, RecipeChoice, Region, Replay, V4l2, Webcam,
 };
 pub use problem::{ConfigError, ConfigErrorKind, Problem};
 pub use types::{

@@ -29,10 +29,18 @@ pub(super) fn problems(config: &ValidConfig, lines: &Lines) -> Vec<Problem> {
     if let CalibrationSource::File(path) = &config.calibration {
         check("calibration", path, Wanted::File, "make it with `crrd calibrate`");
     }
-    if let CameraSource::Replay(replay) = &config.camera.source {
-        check("camera.folder", &replay.folder, Wanted::Folder, "name the folder of pictures");
-        if let Some(script) = &replay.faults {
-            check("camera.faults", script, Wanted::File, "write the fault script, or remove it");
+    for (i, camera) in config.cameras.iter().enumerate() {
+        let place = |name: &str| {
+            let listed = format!("camera[{i}].{name}");
+            if lines.contains_key(&listed) { listed } else { format!("camera.{name}") }
+        };
+        if let CameraSource::Replay(replay) = &camera.source {
+            let remedy = "name the folder of pictures";
+            check(&place("folder"), &replay.folder, Wanted::Folder, remedy);
+            if let Some(script) = &replay.faults {
+                let remedy = "write the fault script, or remove it";
+                check(&place("faults"), script, Wanted::File, remedy);
+            }
         }
     }
     if let Some(Password::File(path)) = &config.mqtt.password {

@@ -158,6 +158,31 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// The table `[name]` (empty when absent), or each of the tables `[[name]]`.
+    pub(super) fn one_or_more(&self, name: &'static str) -> Vec<Section<'a>> {
+        let is_list = |item: &Spanned<DeValue<'_>>| item.get_ref().is_array();
+        let many = self.table.and_then(|table| table.get(name)).is_some_and(is_list);
+        if many { self.sections(name) } else { vec![self.section(name)] }
+    }
+
+    /// The texts of the table `name`, by their keys; none when absent.
+    pub(super) fn texts(&self, name: &'static str) -> Vec<(&'a str, Found<'a, &'a str>)> {
+        self.ask(name, "none");
+        let Some(found) = self.lookup(name, "a table of texts", |v| v.as_table()) else {
+            return Vec::new();
+        };
+        let inner = Section {
+            report: self.report,
+            path: self.join(name),
+            table: Some(found.value),
+            span: Some(found.span),
+            names: RefCell::default(),
+        };
+        let keys = found.value.keys().map(|key| -> &'a str { key.get_ref() });
+        keys.filter_map(|key| Some((key, inner.lookup(key, "a text in quotes", |v| v.as_str())?)))
+            .collect()
+    }
+
     /// The tables `[[name]]`, none when absent.
     pub(super) fn sections(&self, name: &'static str) -> Vec<Section<'a>> {
         self.names.borrow_mut().push(name);
@@ -190,6 +215,12 @@ impl<'a> Section<'a> {
     pub(super) fn text(&self, name: &'static str, default: &str) -> Option<Found<'a, &'a str>> {
         self.ask(name, default);
         self.lookup(name, "a text in quotes", |v| v.as_str())
+    }
+
+    /// A text that was asked for already, with its place; none when it is absent or no text.
+    pub(super) fn found_text(&self, name: &'static str) -> Option<Found<'a, &'a str>> {
+        let is_text = self.table?.get(name)?.get_ref().is_str();
+        if is_text { self.lookup(name, "a text in quotes", |v| v.as_str()) } else { None }
     }
 
     /// Text that must be there.

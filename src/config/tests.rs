@@ -46,10 +46,16 @@ fn a_small_file_is_valid_and_has_the_documented_defaults() {
     assert_eq!(config.state_dir, PathBuf::from("/var/lib/crrd"));
     assert_eq!(config.engine, EngineSource::Folder("/etc/crrd/engines/steel".into()));
     assert_eq!(config.calibration, CalibrationSource::File("/etc/crrd/steel.toml".into()));
-    assert_eq!(config.recipes, [Recipe { id: RecipeId(7), class: "steel".into() }]);
-    let CameraSource::Replay(replay) = &config.camera.source else { panic!("not a replay") };
+    assert_eq!(
+        config.recipes,
+        [Recipe { id: RecipeId(7), class: "steel".into(), views: Default::default() }]
+    );
+    let CameraSource::Replay(replay) = &config.camera().source else { panic!("not a replay") };
     assert_eq!(replay.folder, PathBuf::from("/etc/crrd/parts"));
-    assert_eq!(config.camera.recipe, RecipeChoice::Fixed(RecipeId(7)));
+    assert_eq!(config.camera().recipe, RecipeChoice::Fixed(RecipeId(7)));
+    let camera = config.camera();
+    assert_eq!((camera.name.as_str(), camera.queue), ("camera", QueuePolicy::Every));
+    assert_eq!((config.cameras.len(), config.trigger.window_ms_max), (1, 50));
     assert_eq!((replay.format, replay.mode), (FileFormat::Image, Mode::Once));
     assert_eq!(replay.rate_hz, 0.0);
     assert_eq!((config.mqtt.host.as_str(), config.mqtt.port), ("127.0.0.1", 1883));
@@ -110,6 +116,12 @@ fn each_bad_value_gives_one_message_that_says_what_to_do() {
         ("folder = \"parts\"", "folder = \"parts\"\nrecipe = 8", "no [[recipe]] has this id"),
         ("folder = \"parts\"", "folder = \"p\"\nrecipe_from = \"name\"", "use \"folder\""),
         ("folder = \"parts\"", "folder = \"p\"\nrecipe = 7\nrecipe_from = \"folder\"", "not both"),
+        ("folder = \"parts\"", "folder = \"parts\"\nname = \"top view\"", "16 ASCII letters"),
+        (
+            "folder = \"parts\"",
+            "folder = \"parts\"\nqueue = \"newest\"",
+            "use \"every\" or \"latest\"",
+        ),
         ("folder = \"parts\"", "folder = \"parts\"\nwidth = 3", "set format = \"raw\""),
         ("folder = \"parts\"", "folder = \"parts\"\nrate_hz = -1", "use 0 to 1000"),
         ("folder = \"parts\"", "folder = \"parts\"\nkind = \"usb\"", "use \"replay\""),
@@ -204,7 +216,7 @@ fn raw_files_need_their_size_and_layout() {
     let whole = raw + "height = 480\npixel_format = \"BGR8\"";
     let config = parse(Path::new(FILE), &whole).unwrap();
     let pixel_format = PixelFormat::Bgr8;
-    let CameraSource::Replay(replay) = config.camera.source else { panic!("not a replay") };
+    let CameraSource::Replay(replay) = &config.camera().source else { panic!("not a replay") };
     assert_eq!(replay.format, FileFormat::Raw { width: 640, height: 480, pixel_format });
 }
 
@@ -225,13 +237,13 @@ fn raw_files_may_have_any_layout_that_is_rows_of_pixels() {
 #[test]
 fn the_geometry_says_what_the_model_sees() {
     let geometry = |lines: &str| SMALL.to_owned() + "[camera.geometry]\n" + lines;
-    let parsed = |lines: &str| parse(Path::new(FILE), &geometry(lines)).unwrap().camera.geometry;
+    let parsed = |lines: &str| parse(Path::new(FILE), &geometry(lines)).unwrap().camera().geometry;
     let turned = parsed("roi = [10, 20, 300, 200]\nmirror = true\nrotate = 270");
     let roi = Some([10, 20, 300, 200]);
     assert_eq!(turned, Geometry { roi, mirror: true, rotate: 270, corners: None });
     let corners = parsed("corners = [[1, 2.5], [90, 3], [91.5, 80], [0, 79]]").corners;
     assert_eq!(corners, Some([[1.0, 2.5], [90.0, 3.0], [91.5, 80.0], [0.0, 79.0]]));
-    assert!(parse(Path::new(FILE), SMALL).unwrap().camera.geometry.is_whole());
+    assert!(parse(Path::new(FILE), SMALL).unwrap().camera().geometry.is_whole());
     for (lines, says) in [
         ("rotate = 45", "0, 90, 180 or 270"),
         ("roi = [1, 2, 3]", "[left, top, width, height]"),
@@ -258,8 +270,56 @@ fn the_class_folder_names_the_recipe_when_classes_are_unique() {
             + &format!("[[recipe]]\nid = 8\nclass = \"{class}\"")
     };
     let config = parse(Path::new(FILE), &two("brass")).unwrap();
-    assert_eq!(config.camera.recipe, RecipeChoice::ClassFolder);
+    assert_eq!(config.camera().recipe, RecipeChoice::ClassFolder);
     assert!(messages(&two("steel"))[0].contains("two recipes have the class"));
+}
+
+/// `SMALL` with two cameras.
+const TWO: &str = r#"
+station = "line1"
+engine = "engines/steel"
+calibration = "steel.toml"
+[[recipe]]
+id = 7
+class = "steel"
+views = { side = "steel-side" }
+[trigger]
+window_ms_max = 20
+[[camera]]
+name = "top"
+folder = "top"
+[[camera]]
+name = "side"
+folder = "side"
+"#;
+
+#[test]
+fn several_cameras_look_at_one_part_each_with_its_class() {
+    let config = parse(Path::new(FILE), TWO).unwrap();
+    let names: Vec<_> = config.cameras.iter().map(|camera| camera.name.as_str()).collect();
+    assert_eq!(names, ["top", "side"]);
+    assert!(config.cameras.iter().all(|c| c.recipe == RecipeChoice::Fixed(RecipeId(7))));
+    let views = [("side".to_owned(), "steel-side".to_owned())];
+    assert_eq!((config.recipes[0].views.clone(), config.trigger.window_ms_max), (views.into(), 20));
+    for (from, to, says) in [
+        ("name = \"side\"\n", "", "camera[1]"),
+        ("name = \"side\"", "name = \"top\"", "name of its own"),
+        ("{ side =", "{ left =", "use the name of a [[camera]]: top, side"),
+        ("\"steel-side\"", "5", "write a text in quotes"),
+        ("\"steel-side\"", "\"a/b\"", "without '/'"),
+        ("folder = \"side\"", "folder = \"side\"\nqueue = \"latest\"", "the same queue"),
+        ("folder = \"side\"", "folder = \"side\"\nrecipe = 7", "the first [[camera]] says"),
+        ("folder = \"side\"", "folder = \"side\"\nforder = 1", "did you mean \"folder\""),
+        ("[trigger]", "[record]\nfolder = \"r\"\n[trigger]", "pictures of one camera"),
+        ("= 20", "= 1000", "no part could be answered in time"),
+    ] {
+        let found = messages(&TWO.replacen(from, to, 1));
+        assert!(found.iter().any(|m| m.contains(says)), "{to}: {found:#?}");
+    }
+    let nine = (0..9).map(|i| format!("[[camera]]\nname = \"c{i}\"\nfolder = \"f\"\n"));
+    let text =
+        TWO.split("[[camera]]").next().unwrap().replace("views", "#") + &nine.collect::<String>();
+    assert!(messages(&text)[0].contains("2 to 8"), "{:#?}", messages(&text));
 }
 
 #[test]

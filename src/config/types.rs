@@ -1,6 +1,7 @@
 //! What a valid configuration says. Every value here has been checked; limits are in range,
 //! names can be carried by a topic, paths are absolute or relative to the working folder.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,8 +28,8 @@ pub struct ValidConfig {
     pub sparkplug: Option<Sparkplug>,
     /// `[[recipe]]`, at least one; ids are unique.
     pub recipes: Vec<Recipe>,
-    /// `[camera]`.
-    pub camera: Camera,
+    /// `[camera]`, or `[[camera]]` for several that look at one part; at least one.
+    pub cameras: Vec<Camera>,
     /// `[limits]`.
     pub limits: Limits,
     /// `[trigger]`.
@@ -39,6 +40,13 @@ pub struct ValidConfig {
     pub record: Option<Record>,
     /// `[log]`: `level` (default `info`) and `format` (default `text`).
     pub log: LogSettings,
+}
+
+impl ValidConfig {
+    /// The only camera, or the first: parts have their names and recipes from it.
+    pub fn camera(&self) -> &Camera {
+        &self.cameras[0]
+    }
 }
 
 /// Where the model comes from.
@@ -150,6 +158,8 @@ pub struct Recipe {
     pub id: RecipeId,
     /// Product class of the engine. Required.
     pub class: String,
+    /// `views`: cameras whose view is a class of its own, by name. Default none.
+    pub views: BTreeMap<String, String>,
 }
 
 /// How triggers become parts.
@@ -160,6 +170,8 @@ pub struct Trigger {
     /// From arming a part to its picture; later the part is answered without a verdict.
     /// Default 500: too short shows at once, as rejects; too long only when a trigger is lost.
     pub arm_wait_ms_max: u32,
+    /// How far apart the pictures of one part may come, with several cameras. Default 50.
+    pub window_ms_max: u32,
 }
 
 /// How triggers become parts after the start.

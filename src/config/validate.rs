@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use super::camera::camera;
+use super::camera::{Camera, cameras};
 use super::mqtt::mqtt;
 use super::problem::ConfigError;
-use super::reader::{Findings, Report, Section};
+use super::reader::{Findings, Found, Report, Section};
 use super::record::record;
 use super::sparkplug::sparkplug;
 use super::types::{
@@ -25,6 +25,9 @@ const STATE_DIR_DEFAULT: &str = "/var/lib/crrd";
 const DEMO: &str = "demo";
 /// Longest class name, so that a record stays a line.
 const CLASS_BYTES_MAX: usize = 64;
+
+/// Pictures of cameras on one trigger line differ by their exposure and transmission.
+const WINDOW_MS_DEFAULT: u32 = 50;
 
 /// Lines of the fields that are there, for problems found later.
 pub(super) type Lines = BTreeMap<String, usize>;
@@ -61,13 +64,14 @@ fn root(top: Section<'_>, file: &Path) -> Option<ValidConfig> {
     let mqtt = mqtt(top.section("mqtt"), station.as_ref());
     let mirrored = top.has("sparkplug");
     let sparkplug = sparkplug(top.section("sparkplug"), mirrored, station.as_ref(), &mqtt);
-    let recipes = recipes(&top);
-    let trigger = trigger(top.section("trigger"));
-    let camera = camera(top.section("camera"), &recipes, trigger.mode);
+    let (recipes, views) = recipes(&top);
     let limits = limits(top.section("limits"));
+    let trigger = trigger(top.section("trigger"), limits);
+    let cameras = cameras(&top, &recipes, trigger.mode);
+    check_views(&views, cameras.as_deref());
     let journal = journal(top.section("journal"));
     let recorded = top.has("record");
-    let record = record(top.section("record"), recorded);
+    let record = record(top.section("record"), recorded, cameras.as_ref().map_or(1, Vec::len));
     let log = log(top.section("log"));
     top.finish();
     Some(ValidConfig {
@@ -79,7 +83,7 @@ fn root(top: Section<'_>, file: &Path) -> Option<ValidConfig> {
         mqtt,
         sparkplug,
         recipes,
-        camera: camera?,
+        cameras: cameras?,
         limits,
         trigger,
         journal,
@@ -134,34 +138,64 @@ fn calibration(top: &Section<'_>, engine: Option<&EngineSource>) -> Option<Calib
     }
 }
 
-fn recipes(top: &Section<'_>) -> Vec<Recipe> {
+/// A view as a recipe names it.
+struct NamedView<'a> {
+    recipe: RecipeId,
+    camera: &'a str,
+    class: Found<'a, &'a str>,
+}
+
+/// A view must be a camera's; what a recipe says of others would be ignored in silence.
+fn check_views(views: &[NamedView<'_>], cameras: Option<&[Camera]>) {
+    let Some(cameras) = cameras else { return };
+    let names: Vec<&str> = cameras.iter().map(|camera| camera.name.as_str()).collect();
+    for NamedView { recipe, camera, class } in views {
+        if !names.contains(camera) {
+            class.refuse(
+                format!("recipe {}: there is no camera {camera:?}", recipe.0),
+                format!("use the name of a [[camera]]: {}", names.join(", ")),
+            );
+        }
+    }
+}
+
+fn recipes<'a>(top: &Section<'a>) -> (Vec<Recipe>, Vec<NamedView<'a>>) {
     let sections = top.sections("recipe");
     if sections.is_empty() && !top.has("recipe") {
         top.missing("recipe", "add a [[recipe]] table with id and class");
     }
     let mut ids = BTreeSet::new();
-    let mut recipes = Vec::new();
+    let (mut recipes, mut named) = (Vec::new(), Vec::new());
     for section in sections {
         let id = section.integer_required("id", 0..=65535, "set the PLC's recipe number");
         let class = section.text_required("class", "name a product class of the engine");
+        let views = section.texts("views");
         if let Some(id) = id.as_ref().filter(|id| !ids.insert(id.value)) {
             id.refuse("used by another recipe", "give every recipe a number of its own");
         }
-        if let Some(class) = &class {
-            let name = class.value;
-            let length_ok = (1..=CLASS_BYTES_MAX).contains(&name.len());
-            if !length_ok || name.chars().any(|c| c.is_control() || c == '/') {
-                let remedy =
-                    format!("use 1 to {CLASS_BYTES_MAX} bytes without '/' or control characters");
-                class.refuse("not a class name", remedy);
-            }
-        }
+        class.iter().chain(views.iter().map(|(_, class)| class)).for_each(check_class);
         if let (Some(id), Some(class)) = (id, class) {
-            recipes.push(Recipe { id: RecipeId(id.value as u16), class: class.value.to_owned() });
+            let id = RecipeId(id.value as u16);
+            let of_view = |(name, class): &(&str, Found<'_, &str>)| {
+                ((*name).to_owned(), class.value.to_owned())
+            };
+            let by_name = views.iter().map(of_view).collect();
+            recipes.push(Recipe { id, class: class.value.to_owned(), views: by_name });
+            let name = |(camera, class)| NamedView { recipe: id, camera, class };
+            named.extend(views.into_iter().map(name));
         }
         section.finish();
     }
-    recipes
+    (recipes, named)
+}
+
+fn check_class(class: &Found<'_, &str>) {
+    let name = class.value;
+    let length_ok = (1..=CLASS_BYTES_MAX).contains(&name.len());
+    if !length_ok || name.chars().any(|c| c.is_control() || c == '/') {
+        let remedy = format!("use 1 to {CLASS_BYTES_MAX} bytes without '/' or control characters");
+        class.refuse("not a class name", remedy);
+    }
 }
 
 fn limits(section: Section<'_>) -> Limits {
@@ -173,7 +207,7 @@ fn limits(section: Section<'_>) -> Limits {
     limits
 }
 
-fn trigger(section: Section<'_>) -> Trigger {
+fn trigger(section: Section<'_>, limits: Limits) -> Trigger {
     let words = [
         ("continuous", TriggerMode::Continuous),
         ("single", TriggerMode::Single),
@@ -182,9 +216,26 @@ fn trigger(section: Section<'_>) -> Trigger {
     let trigger = Trigger {
         mode: section.word("mode", &words, 0),
         arm_wait_ms_max: section.integer("arm_wait_ms_max", 10..=600_000, 500) as u32,
+        window_ms_max: window(&section, limits),
     };
     section.finish();
     trigger
+}
+
+/// The window of several cameras; a part whose last view may come when its answer is due is no use.
+fn window(section: &Section<'_>, limits: Limits) -> u32 {
+    let default = WINDOW_MS_DEFAULT.to_string();
+    let Some(found) = section.integer_optional("window_ms_max", 1..=10_000, &default) else {
+        return WINDOW_MS_DEFAULT;
+    };
+    let window = found.value as u32;
+    if window >= limits.latency_ms_max {
+        found.refuse(
+            "as long as limits.latency_ms_max, so that no part could be answered in time",
+            "make it shorter: it is the time between the first and the last picture of one part",
+        );
+    }
+    window
 }
 
 fn journal(section: Section<'_>) -> Journal {

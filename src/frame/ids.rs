@@ -31,6 +31,9 @@ pub struct TriggerId(pub u32);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CameraId(pub u16);
 
+/// Cameras that may look at one part.
+pub const VIEWS_MAX: usize = 8;
+
 /// Recipe number as the PLC knows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecipeId(pub u16);
@@ -79,6 +82,33 @@ impl StationId {
 }
 
 impl fmt::Display for StationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Name of a camera, for people: as short as a part id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CameraName(String);
+
+impl CameraName {
+    /// Fits a column of a report.
+    pub const BYTES_MAX: usize = 16;
+
+    /// # Errors
+    /// When `name` is empty, too long or holds anything but ASCII letters, digits, `-`, `_`, `.`.
+    pub fn new(name: &str) -> Result<Self, IdError> {
+        check("camera", name, Self::BYTES_MAX, "1 to 16 ASCII letters, digits, '-', '_' or '.'")?;
+        Ok(Self(name.to_owned()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CameraName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }

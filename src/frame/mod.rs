@@ -15,7 +15,10 @@ mod view;
 
 pub use affine::Affine;
 pub use geometry::{Geometry, GeometryError};
-pub use ids::{CameraId, ConsumerId, IdError, Nanos, PartId, RecipeId, StationId, TriggerId};
+pub use ids::{
+    CameraId, CameraName, ConsumerId, IdError, Nanos, PartId, RecipeId, StationId, TriggerId,
+    VIEWS_MAX,
+};
 pub use leased::{Facts, Frame, FrameKey, FrameMeta};
 pub use map::AnomalyMap;
 pub use pixel::{Mosaic, PixelFormat};

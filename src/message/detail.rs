@@ -4,7 +4,8 @@
 
 use std::fmt::Write as _;
 
-use super::{VerdictRecord, push_json_text};
+use super::views::push_views;
+use super::{VerdictRecord, ViewResults, push_json_text};
 use crate::frame::StationId;
 use crate::judge::Regions;
 
@@ -17,9 +18,13 @@ pub struct Detail<'a> {
     pub engine_sha256: &'a str,
     /// Name of the product class; empty when the recipe is unknown.
     pub class: &'a str,
+    /// Names of the cameras.
+    pub cameras: &'a [String],
+    /// What each view said.
+    pub views: &'a ViewResults,
 }
 
-fn float(out: &mut String, key: &str, value: f32) {
+pub(super) fn float(out: &mut String, key: &str, value: f32) {
     // JSON has no NaN; `{:?}` writes the shortest text that reads back as the same number.
     let _ = match value.is_finite() {
         true => write!(out, ",\"{key}\":{value:?}"),
@@ -45,6 +50,7 @@ pub fn encode_detail(record: &VerdictRecord, detail: &Detail<'_>) -> String {
     if verdict.regions.found > 0 {
         push_regions(&mut out, &verdict.regions);
     }
+    push_views(&mut out, detail.cameras, record.flags, detail.views);
     out.push('}');
     out
 }
@@ -83,7 +89,13 @@ mod tests {
             flags: 0,
         };
         let station = StationId::new("line1").unwrap();
-        let detail = Detail { station: &station, engine_sha256: "c0ffee", class: "zahnrad \"ü\"" };
+        let detail = Detail {
+            station: &station,
+            engine_sha256: "c0ffee",
+            class: "zahnrad \"ü\"",
+            cameras: &[],
+            views: &ViewResults::default(),
+        };
         let json: serde_json::Value =
             serde_json::from_str(&encode_detail(&record, &detail)).unwrap();
         assert_eq!(json["station"], "line1");

@@ -24,7 +24,7 @@ pub struct Counters {
 }
 
 /// What the health topic says; counts are since the start of the station.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HealthRecord<'a> {
     /// Boot epoch.
     pub epoch: u32,
@@ -46,13 +46,49 @@ pub struct HealthRecord<'a> {
     pub hist: u64,
     /// What each consumer has confirmed.
     pub receipts: &'a [Receipt],
+    /// Each camera, in the order of the configuration.
+    pub cameras: Vec<CameraHealth>,
+}
+
+/// How a camera is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CameraHealth {
+    /// Its name.
+    pub name: String,
+    /// `starting`, `running`, `stalled` or `lost`.
+    pub state: &'static str,
+    /// Frames it handed over.
+    pub delivered: u64,
+    /// Triggers whose frame came damaged or not at all, as the camera told.
+    pub incomplete: u64,
+    /// Of these, triggers that found no free buffer.
+    pub no_buffer: u64,
+    /// Frames it numbered and never delivered, and views that did not come in time.
+    pub lost: u64,
+    /// Frames that came twice or too late.
+    pub stale: u64,
+    /// Pictures that a newer one replaced before they were looked at.
+    pub replaced: u64,
+    /// Streams after the first.
+    pub reconnects: u64,
+    /// Packets that never came.
+    pub packets_missing: u64,
+    /// Packets that came when they were asked for again.
+    pub packets_resent: u64,
+    /// Times that the newest frame was copied whole on its way.
+    pub copies: u8,
+    /// What went wrong last; empty when nothing did.
+    pub cause: String,
+    /// When, as seconds since 1970; 0 when nothing did.
+    pub cause_unix_s: u64,
 }
 
 /// The metrics as JSON: `v, e, up, n, pass, rej, inv, test, late,
-/// miss, p50, p99, back, conn, hist, ce, cq, ack`. Latencies in 0.1 ms; `ce` and `cq` are the newest
-/// of the receipts, zeros when there is none.
+/// miss, p50, p99, back, conn, hist, ce, cq, ack, cam`. Latencies in 0.1 ms; `ce` and `cq` are the
+/// newest of the receipts, zeros when there is none. `cam` is a list with one object a camera: `cn,
+/// st, ok, bad, nob, lost, old, repl, conn, mis, res, cp, why, at`.
 pub fn encode_health(health: &HealthRecord<'_>) -> String {
-    let mut out = String::with_capacity(300);
+    let mut out = String::with_capacity(300 + 300 * health.cameras.len());
     let tenths = |latency: Nanos| latency.0 / 100_000;
     let c = &health.counters;
     let newest = health.receipts.iter().map(|r| (r.epoch, r.seq)).max().unwrap_or_default();
@@ -83,8 +119,37 @@ pub fn encode_health(health: &HealthRecord<'_>) -> String {
         let comma = if i == 0 { "" } else { "," };
         let _ = write!(out, "{comma}[\"{consumer}\",{epoch},{seq}]");
     }
+    out.push_str("],\"cam\":[");
+    for (i, camera) in health.cameras.iter().enumerate() {
+        out.push_str(if i == 0 { "" } else { "," });
+        push_camera(&mut out, camera);
+    }
     out.push_str("]}");
     out
+}
+
+fn push_camera(out: &mut String, camera: &CameraHealth) {
+    out.push_str("{\"cn\":");
+    push_json_text(out, &camera.name);
+    // Writing to a String cannot fail.
+    let _ = write!(
+        out,
+        ",\"st\":\"{}\",\"ok\":{},\"bad\":{},\"nob\":{},\"lost\":{},\"old\":{},\"repl\":{},\
+         \"conn\":{},\"mis\":{},\"res\":{},\"cp\":{},\"why\":",
+        camera.state,
+        camera.delivered,
+        camera.incomplete,
+        camera.no_buffer,
+        camera.lost,
+        camera.stale,
+        camera.replaced,
+        camera.reconnects,
+        camera.packets_missing,
+        camera.packets_resent,
+        camera.copies,
+    );
+    push_json_text(out, &camera.cause);
+    let _ = write!(out, ",\"at\":{}}}", camera.cause_unix_s);
 }
 
 /// A calibration that came into force.
@@ -133,6 +198,35 @@ mod tests {
     use crate::frame::ConsumerId;
 
     #[test]
+    fn each_camera_says_how_it_is_and_what_went_wrong_last() {
+        let camera = CameraHealth {
+            name: "side".to_owned(),
+            state: "lost",
+            delivered: 9,
+            incomplete: 4,
+            no_buffer: 3,
+            lost: 2,
+            stale: 1,
+            replaced: 5,
+            reconnects: 6,
+            packets_missing: 7,
+            packets_resent: 8,
+            copies: 1,
+            cause: "no \"camera\"".to_owned(),
+            cause_unix_s: 1_700_000_000,
+        };
+        let cameras = vec![CameraHealth::default(), camera];
+        let json = encode_health(&HealthRecord { cameras, ..HealthRecord::default() });
+        let side = json.split_once(r#"{"cn":"side""#).unwrap().1;
+        assert_eq!(
+            side,
+            r#","st":"lost","ok":9,"bad":4,"nob":3,"lost":2,"old":1,"repl":5,"conn":6,"mis":7,"res":8,"cp":1,"why":"no \"camera\"","at":1700000000}]}"#
+        );
+        let read: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(read["cam"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
     fn metrics_and_calibration_changes_are_byte_for_byte_the_documented_ones() {
         let health = HealthRecord {
             epoch: 3,
@@ -149,10 +243,11 @@ mod tests {
                 epoch: 3,
                 seq: name.len() as u32 + u32::from(name == "mes"),
             }),
+            cameras: vec![],
         };
         assert_eq!(
             encode_health(&health),
-            r#"{"v":1,"e":3,"up":60,"n":6,"pass":4,"rej":1,"inv":1,"test":0,"late":1,"miss":2,"p50":123,"p99":987,"back":5,"conn":1,"hist":7,"ce":3,"cq":4,"ack":[["hmi",3,3],["mes",3,4]]}"#
+            r#"{"v":1,"e":3,"up":60,"n":6,"pass":4,"rej":1,"inv":1,"test":0,"late":1,"miss":2,"p50":123,"p99":987,"back":5,"conn":1,"hist":7,"ce":3,"cq":4,"ack":[["hmi",3,3],["mes",3,4]],"cam":[]}"#
         );
         let change = CalibrationChange {
             epoch: 3,

@@ -13,6 +13,7 @@ mod rle;
 mod state;
 mod topics;
 mod verdict;
+mod views;
 
 pub use binary::{
     BINARY_BYTES, BinaryError, ByteOrder, binary_of_payload, decode_binary, encode_binary,
@@ -24,15 +25,17 @@ pub use command::{
 pub use detail::{Detail, encode_detail};
 pub use event::{Event, encode_event};
 pub use health::{
-    CalibrationChange, Counters, HealthRecord, encode_calibration_change, encode_health,
+    CalibrationChange, CameraHealth, Counters, HealthRecord, encode_calibration_change,
+    encode_health,
 };
 pub use mask::{DecodedMask, MASK_BYTES_MAX, MaskError, MaskMessage, decode_mask, encode_mask};
 pub use state::{StateRecord, encode_heartbeat, encode_offline, encode_state};
 pub use topics::{TopicError, Topics};
 pub use verdict::{
-    CLASS_NONE, DecodeError, FLAG_LATE, VERDICT_BYTES_MAX, VerdictRecord, WireVerdict,
-    decode_verdict, encode_verdict,
+    CLASS_NONE, DecodeError, FLAG_LATE, FLAG_VIEW_SHIFT, VERDICT_BYTES_MAX, VerdictRecord,
+    WireVerdict, decode_verdict, encode_verdict,
 };
+pub use views::{ViewResult, ViewResults, deciding_view, view_flags};
 
 /// Version of all payloads, their first key.
 pub const PAYLOAD_VERSION: u8 = 1;

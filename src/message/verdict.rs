@@ -23,6 +23,10 @@ pub const CLASS_NONE: u16 = u16::MAX;
 /// Flag: the part was answered at its deadline without this result; for the record only.
 pub const FLAG_LATE: u16 = 1;
 
+/// Bits of the flags below the number of the view that decided, where several cameras look at the
+/// part: 1 = the first camera.
+pub const FLAG_VIEW_SHIFT: u32 = 8;
+
 /// A verdict with the identities it must never be without.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VerdictRecord {
@@ -44,7 +48,8 @@ pub struct VerdictRecord {
     pub verdict: Verdict,
     /// From the trigger to the decision.
     pub latency: Nanos,
-    /// [`FLAG_LATE`] or 0.
+    /// [`FLAG_LATE`] or 0, and with several cameras the number of the view that decided
+    /// ([`FLAG_VIEW_SHIFT`]).
     pub flags: u16,
 }
 

@@ -3,12 +3,15 @@
 //! The rules are in `station`; this is the lock around them. Locks are held for a few
 //! instructions and never two at a time, so no order can be wrong.
 
+use std::borrow::Cow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::cameras::{Loss, Roster, Tally};
 use super::observer::Snapshot;
 use super::tally::Latencies;
 use crate::calibrate::CalibrationId;
+use crate::capture::supervisor::State;
 use crate::frame::Nanos;
 use crate::journal::{self, Receipts};
 use crate::message::{
@@ -30,6 +33,7 @@ struct Inner {
     station: Station,
     calibration: CalibrationId,
     latencies: Latencies,
+    cameras: Roster,
 }
 
 /// State and counters are whole between any two instructions that hold the lock.
@@ -39,19 +43,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Board {
     /// A station whose engine proved itself, with a valid calibration and an open journal; only
-    /// the camera is missing.
+    /// the cameras of these names are missing.
     pub(super) fn new(
         epoch: u32,
         settings: Settings,
         engine_sha256: String,
         calibration: CalibrationId,
         receipts: Receipts,
+        cameras: impl IntoIterator<Item = String>,
     ) -> Self {
         let mut station = Station::new(epoch, settings);
         for need in [Need::Engine, Need::Calibration, Need::Journal] {
             station.step(Nanos(0), Event::Need(need, true), &mut Step::new());
         }
-        let inner = Mutex::new(Inner { station, calibration, latencies: Latencies::default() });
+        let (latencies, cameras) = (Latencies::default(), Roster::new(cameras));
+        let inner = Mutex::new(Inner { station, calibration, latencies, cameras });
         Self { epoch, engine_sha256, inner, receipts, publisher: Mutex::new(None) }
     }
 
@@ -77,6 +83,78 @@ impl Board {
         if out.len() < actions {
             self.tell();
         }
+    }
+
+    /// A camera is in another state, or something new went wrong with it (with the wall time). The
+    /// station is ready only while all cameras stream.
+    pub(super) fn camera_changed(
+        &self,
+        now: Nanos,
+        camera: usize,
+        state: State,
+        cause: Option<(Cow<'static, str>, u64)>,
+    ) {
+        let mut out = Step::new();
+        let mut inner = lock(&self.inner);
+        inner.cameras.changed(camera, state, cause);
+        let all = inner.cameras.all_stream();
+        inner.station.step(now, Event::Need(Need::Camera, all), &mut out);
+        drop(inner);
+        if !out.is_empty() {
+            self.tell();
+        }
+    }
+
+    /// The newest counts of a camera.
+    pub(super) fn camera_counted(&self, camera: usize, tally: Tally) {
+        lock(&self.inner).cameras.counted(camera, tally);
+    }
+
+    /// How each camera is.
+    #[cfg(test)]
+    pub(super) fn camera_health(&self) -> Vec<crate::message::CameraHealth> {
+        lock(&self.inner).cameras.health()
+    }
+
+    /// Cameras lost since this was asked last.
+    pub(super) fn take_losses(&self) -> Vec<Loss> {
+        lock(&self.inner).cameras.take_losses()
+    }
+
+    /// Expected parts that brought no frame of this camera so far.
+    pub(super) fn unseen(&self, camera: usize) -> u64 {
+        let inner = lock(&self.inner);
+        inner.station.unseen() + inner.cameras.views_missed(camera)
+    }
+
+    /// The view of a camera did not come in time for its part; true when it is worth a line.
+    pub(super) fn view_missed(&self, camera: usize, at_unix_s: u64) -> bool {
+        lock(&self.inner).cameras.missed(camera, at_unix_s)
+    }
+
+    /// The view of a camera cannot be used; true when it is worth a line.
+    pub(super) fn view_refused(&self, camera: usize) -> bool {
+        lock(&self.inner).cameras.refused(camera)
+    }
+
+    /// The views of a part were replaced by newer ones before they were looked at.
+    pub(super) fn views_replaced(&self) {
+        lock(&self.inner).cameras.replaced();
+    }
+
+    /// The source of a camera came to its end.
+    pub(super) fn camera_ended(&self, camera: usize) {
+        lock(&self.inner).cameras.ended(camera);
+    }
+
+    /// Whether the sources of all cameras came to their ends.
+    pub(super) fn all_ended(&self) -> bool {
+        lock(&self.inner).cameras.all_ended()
+    }
+
+    /// Whether all cameras stream.
+    pub(super) fn all_stream(&self) -> bool {
+        lock(&self.inner).cameras.all_stream()
     }
 
     /// The calibration in force.
@@ -146,6 +224,7 @@ impl Board {
             reconnects: delivery.reconnects,
             hist: delivery.late,
             receipts: &[],
+            cameras: inner.cameras.health(),
         }
     }
 

@@ -1,115 +1,163 @@
-//! Stage 1: from the camera to the work queue; every accepted trigger becomes one piece of work.
+//! Stage 1: from the camera to the gate; every accepted trigger becomes one piece of work. With
+//! several cameras there is one such stage each, and which frames belong together is found out
+//! between them and the gate. What is done with the camera, the supervisor says.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{SendTimeoutError, Sender};
-
 use super::board::Board;
+use super::cameras::Tally;
+use super::exit::Exit;
 use super::progress::{Progress, Stage};
 use super::stage::{Outcome, Signals, TICK};
-use super::work::{Input, Work};
-use crate::capture::{Backoff, Camera, Continuity, Damage, Event, Supervisor, Trigger};
-use crate::frame::{Frame, Pool};
-use crate::judge::Reason;
-use crate::station::{self, Action, Captured, Need, Step};
+use crate::capture::supervisor::{Order, State};
+use crate::capture::{Camera, Continuity, Damage, Event, Supervisor, Trigger};
+use crate::frame::{Frame, Nanos, Pool};
 use crate::sys::clock::Clock;
 
 /// Length of the steps in which a pause is slept, so that a stop ends it.
 const PAUSE_STEP_MS: u64 = 50;
+/// How long the first frames wait for all cameras to start, in milliseconds: triggers are counted
+/// from a common start. A camera that takes longer is aligned by time.
+pub(super) const TOGETHER_MS_MAX: u64 = 3_000;
 
 pub(super) struct CaptureStage {
     pub(super) camera: Box<dyn Camera>,
+    /// Number of the camera at the station.
+    pub(super) view: usize,
     pub(super) pool: Pool,
-    pub(super) work: Sender<Work>,
-    /// Scratch of one step.
-    pub(super) scratch: Step,
+    pub(super) exit: Exit,
+    pub(super) supervisor: Supervisor,
+    pub(super) tally: Tally,
+    /// What was told of the camera.
+    pub(super) told: Option<(State, Option<Nanos>)>,
+    /// Expected parts without a frame, as far as the supervisor knows of them.
+    pub(super) unseen: u64,
+    /// Until then the first frames wait for the other cameras; `None` once they do not any more.
+    pub(super) together: Option<Nanos>,
     pub(super) board: Arc<Board>,
     pub(super) progress: Progress,
     pub(super) signals: Arc<Signals>,
     pub(super) clock: Arc<dyn Clock>,
 }
 
-/// Why one stream of the camera ended.
-enum StreamEnd {
+/// Why the stage ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
     Stopped,
     Exhausted,
-    Lost,
     NobodyListens,
 }
 
 impl CaptureStage {
     /// Runs until the source ends, a stop is asked for, or nobody takes the work.
     pub(super) fn run(mut self) -> Outcome {
-        let mut backoff = Backoff::default();
-        let mut epoch = 0u32;
-        loop {
-            epoch = epoch.wrapping_add(1);
-            let end = match self.camera.start(self.pool.clone(), epoch) {
-                Ok(()) => {
-                    tracing::info!(epoch, "camera streaming");
-                    self.tell(station::Event::Need(Need::Camera, true));
-                    self.stream(&mut backoff)
-                }
-                Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "camera not started");
-                    StreamEnd::Lost
-                }
-            };
-            if let Err(error) = self.camera.stop() {
-                tracing::warn!(error = &error as &dyn std::error::Error, "camera not stopped");
+        let end = loop {
+            self.beat();
+            if self.signals.stop_camera() {
+                break End::Stopped;
             }
-            if matches!(end, StreamEnd::Stopped | StreamEnd::Exhausted) {
-                self.tell(station::Event::Ending);
+            let now = self.clock.now();
+            match self.supervisor.order(now) {
+                Order::Start { epoch } => self.start(epoch),
+                Order::Pause { until } => pause(until.since(now)),
+                Order::Read if self.waits(now) => pause(Nanos(0).plus_ms(1)),
+                Order::Read => {
+                    if let Some(end) = self.read(now) {
+                        break end;
+                    }
+                }
             }
-            self.tell(station::Event::Need(Need::Camera, false));
-            match end {
-                StreamEnd::Stopped => return Outcome::Done,
-                StreamEnd::Exhausted => return Outcome::SourceEnded,
-                StreamEnd::NobodyListens => return Outcome::Done,
-                StreamEnd::Lost if self.pause(backoff.next_ms()) => {}
-                StreamEnd::Lost => return Outcome::Done,
+            self.tell_camera();
+        };
+        self.stop();
+        self.exit.end(end != End::NobodyListens);
+        // With several cameras the station ends when the last of them has.
+        while end == End::Exhausted && !self.board.all_ended() && !self.signals.stop_camera() {
+            self.beat();
+            pause(Nanos(0).plus_ms(PAUSE_STEP_MS));
+        }
+        if end == End::Exhausted { Outcome::SourceEnded } else { Outcome::Done }
+    }
+
+    fn beat(&self) {
+        self.progress.beat(Stage::Capture(self.view));
+    }
+
+    /// Whether the first frame waits for the other cameras. What this camera says reaches the
+    /// matcher behind what the others said of their start.
+    fn waits(&mut self, now: Nanos) -> bool {
+        self.together = self.together.filter(|until| now < *until && !self.board.all_stream());
+        self.together.is_some()
+    }
+
+    fn start(&mut self, epoch: u32) {
+        match self.camera.start(self.pool.clone(), epoch) {
+            Ok(()) => {
+                tracing::info!(camera = self.view, epoch, "camera streaming");
+                self.supervisor.started();
+                self.unseen = self.board.unseen(self.view);
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "camera not started");
+                self.supervisor.failed(self.clock.now(), chain(&error));
+                self.stop();
             }
         }
     }
 
-    fn stream(&mut self, backoff: &mut Backoff) -> StreamEnd {
-        let mut supervisor = Supervisor::default();
-        loop {
-            self.progress.beat(Stage::Capture);
-            if self.signals.stop_camera() {
-                return StreamEnd::Stopped;
-            }
-            let deadline = self.clock.now().plus_ms(TICK.as_millis() as u64);
-            let (trigger, picture) = match self.camera.next(deadline) {
-                Ok(Event::Idle) => continue,
-                Ok(Event::Frame { trigger, frame }) => (trigger, Ok(frame)),
-                Ok(Event::Incomplete { trigger, why }) => (trigger, Err(why)),
-                Ok(Event::End) => return StreamEnd::Exhausted,
-                Ok(Event::Gone { reason }) => {
-                    tracing::error!(reason, "camera lost");
-                    return StreamEnd::Lost;
-                }
-                Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "camera failed");
-                    return StreamEnd::Lost;
-                }
-            };
-            backoff.reset();
-            if !self.admit(&mut supervisor, trigger, picture) {
-                return StreamEnd::NobodyListens;
-            }
+    fn stop(&mut self) {
+        if let Err(error) = self.camera.stop() {
+            tracing::warn!(error = &error as &dyn std::error::Error, "camera not stopped");
         }
+    }
+
+    /// Takes one event of the camera.
+    fn read(&mut self, now: Nanos) -> Option<End> {
+        if self.is_silent(now) {
+            return None;
+        }
+        let deadline = now.plus_ms(TICK.as_millis() as u64);
+        let (trigger, picture) = match self.camera.next(deadline) {
+            Ok(Event::Idle) => return None,
+            Ok(Event::Frame { trigger, frame }) => (trigger, Ok(frame)),
+            Ok(Event::Incomplete { trigger, why }) => (trigger, Err(why)),
+            Ok(Event::End) => return Some(End::Exhausted),
+            Ok(Event::Gone { reason }) => {
+                tracing::error!(reason, "camera lost");
+                self.lose(reason);
+                return None;
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "camera failed");
+                self.lose(chain(&error));
+                return None;
+            }
+        };
+        (!self.admit(&trigger, picture)).then_some(End::NobodyListens)
+    }
+
+    /// Whether so many expected parts brought no frame that the camera is given up.
+    fn is_silent(&mut self, now: Nanos) -> bool {
+        let unseen = self.board.unseen(self.view);
+        let new = unseen.saturating_sub(self.unseen);
+        self.unseen = unseen;
+        let lost = self.supervisor.unseen(now, new);
+        if lost {
+            tracing::error!("expected parts brought no frame; the camera is started again");
+            self.stop();
+        }
+        lost
+    }
+
+    fn lose(&mut self, cause: String) {
+        self.supervisor.failed(self.clock.now(), cause);
+        self.stop();
     }
 
     /// Hands over a trigger and the lost ones before it; false when nobody takes them.
-    fn admit(
-        &mut self,
-        supervisor: &mut Supervisor,
-        trigger: Trigger,
-        picture: Result<Frame, Damage>,
-    ) -> bool {
-        match supervisor.observe(trigger.seq) {
+    fn admit(&mut self, trigger: &Trigger, picture: Result<Frame, Damage>) -> bool {
+        match self.supervisor.observe(trigger.seq) {
             Continuity::InOrder => {}
             Continuity::Gap(missing) => {
                 tracing::error!(
@@ -117,8 +165,9 @@ impl CaptureStage {
                     frames = missing.end - missing.start,
                     "frames lost between camera and station"
                 );
+                self.note("frames lost between camera and station");
                 for seq in missing {
-                    if !self.accept(&trigger.lost(seq), Err(Damage::Lost)) {
+                    if !self.exit.lost(&trigger.lost(seq), trigger.arrived) {
                         return false;
                     }
                 }
@@ -130,70 +179,54 @@ impl CaptureStage {
             }
             Continuity::Jump => {
                 tracing::error!(frame = trigger.seq, "frame numbers jumped: camera restarted?");
+                self.note("frame numbers jumped: camera restarted?");
+                if !self.exit.renumbered() {
+                    return false;
+                }
             }
         }
-        self.accept(&trigger, picture)
-    }
-
-    /// The station accepts the trigger; the part goes to the inspection with what there is.
-    fn accept(&mut self, trigger: &Trigger, picture: Result<Frame, Damage>) -> bool {
-        let captured = Captured {
-            trigger: trigger.id,
-            part: trigger.part,
-            recipe: trigger.recipe,
-            arrived: trigger.arrived,
-            damage: picture.as_ref().err().map(|why| reason(*why)),
-        };
-        self.board.step(self.clock.now(), station::Event::Captured(captured), &mut self.scratch);
-        let work = self.scratch.drain(..).find_map(|action| match action {
-            Action::Inspect(ticket) => Some((ticket, None)),
-            Action::Skip(ticket, reason) => Some((ticket, Some(reason))),
-            _ => None,
-        });
-        let input = |skipped: Option<Reason>| match (skipped, picture) {
-            (None, Ok(frame)) => Input::Frame(frame),
-            (Some(reason), _) => Input::Missing(reason),
-            (None, Err(why)) => Input::Missing(reason(why)),
-        };
-        // Every captured trigger becomes exactly one part.
-        work.is_none_or(|(ticket, skipped)| self.send(Work { ticket, input: input(skipped) }))
-    }
-
-    fn tell(&mut self, event: station::Event) {
-        self.board.step(self.clock.now(), event, &mut self.scratch);
-        self.scratch.clear();
-    }
-
-    /// Waits for room: an accepted trigger is never dropped here.
-    fn send(&self, mut work: Work) -> bool {
-        loop {
-            match self.work.send_timeout(work, TICK) {
-                Ok(()) => return true,
-                Err(SendTimeoutError::Timeout(back)) => work = back,
-                Err(SendTimeoutError::Disconnected(_)) => return false,
-            }
-            self.progress.beat(Stage::Capture);
+        match &picture {
+            Ok(frame) => self.tally.copies = frame.meta.facts.copies,
+            Err(Damage::Unreadable) => self.note("a frame came damaged"),
+            Err(Damage::NoBuffer) => self.note("no free buffer: more parts than are inspected"),
+            Err(Damage::Lost) => self.note("the camera did not deliver a frame"),
         }
+        self.exit.trigger(trigger, picture)
     }
 
-    /// Sleeps; false when a stop was asked for.
-    fn pause(&self, ms: u64) -> bool {
-        let until = self.clock.now().plus_ms(ms);
-        while self.clock.now() < until {
-            self.progress.beat(Stage::Capture);
-            if self.signals.stop_camera() {
-                return false;
-            }
-            std::thread::sleep(Duration::from_millis(PAUSE_STEP_MS));
+    fn note(&mut self, cause: &'static str) {
+        self.supervisor.note(self.clock.now(), cause);
+    }
+
+    /// Tells how the camera is: its counts always, what else only when it is new.
+    fn tell_camera(&mut self) {
+        (self.tally.stats, self.tally.counts) = (self.camera.stats(), self.supervisor.counts());
+        self.tally.replaced = self.exit.replaced();
+        self.board.camera_counted(self.view, self.tally);
+        let cause = self.supervisor.cause();
+        let now = (self.supervisor.state(), cause.map(|cause| cause.at));
+        if self.told != Some(now) {
+            self.told = Some(now);
+            let at_unix_s = self.clock.wall_unix_s();
+            let cause = cause.map(|cause| (cause.text.clone(), at_unix_s));
+            self.exit.changed(now.0, cause);
         }
-        !self.signals.stop_camera()
     }
 }
 
-fn reason(why: Damage) -> Reason {
-    match why {
-        Damage::Unreadable => Reason::FrameDamaged,
-        Damage::NoBuffer => Reason::Overrun,
-        Damage::Lost => Reason::FrameLost,
+/// Sleeps, but no longer than a step.
+fn pause(time: Nanos) {
+    std::thread::sleep(Duration::from_nanos(time.min(Nanos(0).plus_ms(PAUSE_STEP_MS)).0));
+}
+
+/// An error with what is behind it, as one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(behind) = source {
+        text.push_str(": ");
+        text.push_str(&behind.to_string());
+        source = behind.source();
     }
+    text
 }

@@ -11,6 +11,7 @@ use crate::message::{
 };
 use crate::publish::{BinaryForm, ReplayRange, Report, TopicNames};
 
+use super::cameras::Loss;
 use super::limits::Armed;
 use super::work::Decision;
 
@@ -20,6 +21,8 @@ pub(super) struct Encoder {
     pub(super) engine_sha256: String,
     /// Names of the engine's classes, by number.
     pub(super) classes: Vec<String>,
+    /// Names of the cameras.
+    pub(super) cameras: Vec<String>,
 }
 
 impl Encoder {
@@ -33,7 +36,13 @@ impl Encoder {
             CLASS_NONE => "",
             number => self.classes.get(usize::from(number)).map_or("", String::as_str),
         };
-        let detail = Detail { station: &self.station, engine_sha256: &self.engine_sha256, class };
+        let detail = Detail {
+            station: &self.station,
+            engine_sha256: &self.engine_sha256,
+            class,
+            cameras: &self.cameras,
+            views: &decision.views,
+        };
         let message = MaskMessage {
             record,
             mask: &decision.mask,
@@ -139,6 +148,13 @@ pub(super) fn binary(order: ByteOrder) -> BinaryForm {
 pub(super) fn missed(epoch: u32, count: u64) -> Vec<u8> {
     let text = "triggers that could not be judged: not ready, no armed part, or too fast";
     let event = Event { epoch, kind: "missed_trigger", range: None, count, text };
+    encode_event(&event).into_bytes()
+}
+
+/// The event payload of a camera that was lost.
+pub(super) fn camera_lost(epoch: u32, loss: &Loss) -> Vec<u8> {
+    let Loss { text, times } = loss;
+    let event = Event { epoch, kind: "camera_lost", range: None, count: *times, text };
     encode_event(&event).into_bytes()
 }
 

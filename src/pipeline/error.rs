@@ -17,6 +17,8 @@ pub enum PipelineErrorKind {
     Calibration,
     /// A recipe names what does not exist.
     Recipe,
+    /// There are too many cameras, none, or two of one name.
+    Camera,
     /// The journal cannot be opened.
     Journal,
     /// The publisher cannot be started.

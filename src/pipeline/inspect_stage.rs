@@ -7,15 +7,17 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::board::Board;
+use super::gate::Lack;
 use super::limits::{Armed, InForce, Recipes};
+use super::newest::Newest;
 use super::progress::{Progress, Stage};
 use super::stage::{Outcome, Signals, TICK, panic_message};
-use super::work::{Decision, Input, Work};
+use super::work::{Decision, Input, Views, Work};
 use crate::engine::{Engine, EngineErrorKind};
-use crate::frame::{AnomalyMap, Frame, Geometry, Nanos, RecipeId};
+use crate::frame::{AnomalyMap, Frame, Geometry, Nanos, RecipeId, VIEWS_MAX};
 use crate::image::Preprocessor;
-use crate::judge::{Judge, Mask, Question, Reason, Verdict};
-use crate::message::{CLASS_NONE, VerdictRecord};
+use crate::judge::{Judge, Mask, Question, Reason, Verdict, combine};
+use crate::message::{CLASS_NONE, VerdictRecord, ViewResult, view_flags};
 use crate::station::Ticket;
 use crate::sys::clock::Clock;
 
@@ -25,11 +27,15 @@ const PANICS_IN_A_ROW_MAX: u32 = 3;
 
 pub(super) struct InspectStage {
     pub(super) work: Receiver<Work>,
+    /// Where pictures lie of which only the newest counts.
+    pub(super) newest: Newest,
     pub(super) empty: Receiver<Box<Decision>>,
     pub(super) decided: Sender<Box<Decision>>,
     pub(super) examiner: Examiner,
     pub(super) in_force: InForce,
     pub(super) recipes: Recipes,
+    /// Views of a part.
+    pub(super) cameras: usize,
     pub(super) board: Arc<Board>,
     pub(super) progress: Progress,
     pub(super) signals: Arc<Signals>,
@@ -76,36 +82,18 @@ impl InspectStage {
 
     /// Fills `slot`; true when a panic was caught on the way.
     fn decide(&mut self, ticket: &Ticket, input: Input, slot: &mut Decision) -> bool {
-        let deadline = ticket.deadline;
         let armed = self.in_force.get();
-        let class = ticket.recipe.and_then(|recipe| self.recipes.class(recipe));
-        slot.mask.reset(0, 0);
-        slot.picture = (0, 0);
-        slot.frame = match &input {
-            Input::Frame(frame) => Some(frame.meta.key()),
-            Input::Missing(_) => None,
-        };
-        slot.geometry = Geometry::WHOLE;
-        let mut panicked = false;
-        let verdict = match (input, class) {
-            (Input::Missing(reason), _) => Verdict::invalid(reason),
-            (Input::Frame(_), None) => Verdict::invalid(Reason::RecipeUnknown),
-            (Input::Frame(frame), Some((_, class))) => {
-                let task = Task { armed: &armed, class, deadline, clock: &*self.clock };
-                let examiner = &mut self.examiner;
-                // What a panic leaves behind in the examiner is overwritten by the next frame.
-                catch_unwind(AssertUnwindSafe(|| examiner.examine(frame, &task, slot)))
-                    .unwrap_or_else(|panic| {
-                        panicked = true;
-                        tracing::error!(trigger = ticket.trigger.0, part = %ticket.part,
-                            panic = panic_message(panic.as_ref()), "inspection of a frame failed");
-                        slot.mask.reset(0, 0);
-                        Verdict::invalid(Reason::Internal)
-                    })
+        slot.blank(ticket);
+        let found = match self.views(ticket, input) {
+            Err(lack) => Found::missing(lack),
+            Ok(views) => {
+                slot.frame = views[0].as_ref().map(|frame| frame.meta.key());
+                self.look(ticket, views, &armed, slot)
             }
         };
-        slot.arrived = ticket.arrived;
-        slot.deadline = deadline;
+        let class =
+            ticket.recipe.and_then(|recipe| self.recipes.class(recipe, found.view.unwrap_or(0)));
+        let verdict = found.verdict;
         slot.record = VerdictRecord {
             seq: ticket.seq,
             epoch: self.board.epoch(),
@@ -116,9 +104,87 @@ impl InspectStage {
             calibration: armed.id,
             verdict: if ticket.test { verdict.as_test() } else { verdict },
             latency: self.clock.now().since(ticket.arrived),
-            flags: 0,
+            flags: if self.cameras > 1 { found.flags() } else { 0 },
         };
-        panicked
+        found.panicked
+    }
+
+    /// The pictures of the part, or why there is nothing to look at.
+    fn views(&self, ticket: &Ticket, input: Input) -> Result<Views, Lack> {
+        match input {
+            Input::Views(views) => Ok(views),
+            Input::Missing(lack) => Err(lack),
+            // A newer picture took its place: its part was not looked at.
+            Input::Newest => {
+                let gone = Lack { reason: Reason::Overrun, view: None };
+                self.newest.take(ticket.seq).ok_or(gone)
+            }
+        }
+    }
+
+    /// Looks at every view; the worst decides. Its mask and picture are left in `slot`.
+    fn look(
+        &mut self,
+        ticket: &Ticket,
+        mut views: Views,
+        armed: &Armed,
+        slot: &mut Decision,
+    ) -> Found {
+        let mut verdicts = [None; VIEWS_MAX];
+        let mut panicked = false;
+        for view in 0..self.cameras {
+            let class = ticket.recipe.and_then(|recipe| self.recipes.class(recipe, view));
+            let Some((number, class)) = class else {
+                return Found::missing(Lack { reason: Reason::RecipeUnknown, view: None });
+            };
+            let task = Task { armed, class, deadline: ticket.deadline, clock: &*self.clock };
+            let frame = &mut views[view];
+            let examiner = &mut self.examiner;
+            // With several cameras all buffers are free again at once, so that sources which wait
+            // for one go on together.
+            examiner.keeps_frames = self.cameras > 1;
+            // What a panic leaves behind in the examiner is overwritten by the next frame.
+            let verdict = catch_unwind(AssertUnwindSafe(|| examiner.examine(frame, &task)))
+                .unwrap_or_else(|panic| {
+                    panicked = true;
+                    tracing::error!(trigger = ticket.trigger.0, part = %ticket.part, view,
+                        panic = panic_message(panic.as_ref()), "inspection of a frame failed");
+                    self.examiner.nothing();
+                    Verdict::invalid(Reason::Internal)
+                });
+            verdicts[view] = Some(verdict);
+            if self.cameras > 1 {
+                slot.views[view] = Some(result(&verdict, number));
+            }
+            if combine(&verdicts[..=view]).0 == view {
+                self.examiner.show(slot);
+            }
+        }
+        let (view, verdict) = combine(&verdicts[..self.cameras]);
+        Found { view: Some(view), verdict, panicked }
+    }
+}
+
+fn result(verdict: &Verdict, class: u16) -> ViewResult {
+    let Verdict { reason, score, limit, .. } = *verdict;
+    ViewResult { outcome: verdict.outcome(), reason, class, score, limit }
+}
+
+/// What became of a part.
+struct Found {
+    /// The view that decided, where one did.
+    view: Option<usize>,
+    verdict: Verdict,
+    panicked: bool,
+}
+
+impl Found {
+    fn missing(Lack { reason, view }: Lack) -> Self {
+        Self { view, verdict: Verdict::invalid(reason), panicked: false }
+    }
+
+    fn flags(&self) -> u16 {
+        self.view.map_or(0, view_flags)
     }
 }
 
@@ -137,6 +203,14 @@ pub(super) struct Examiner {
     judge: Judge,
     input: Vec<u8>,
     map: AnomalyMap,
+    /// Of the frame examined last.
+    mask: Mask,
+    /// Size of the picture examined last.
+    picture: (usize, usize),
+    /// What of it the model saw.
+    geometry: Geometry,
+    /// Whether frames are left to the caller when the engine's input is made.
+    keeps_frames: bool,
     failures: u64,
 }
 
@@ -148,6 +222,10 @@ impl Examiner {
             judge: Judge::new(spec.map_width, spec.map_height),
             input: vec![0; preprocessor.output_bytes()],
             map: AnomalyMap::unwritten(spec.map_width, spec.map_height),
+            mask: Mask::empty(spec.map_width, spec.map_height),
+            picture: (0, 0),
+            geometry: Geometry::WHOLE,
+            keeps_frames: false,
             preprocessor,
             engine,
             failures: 0,
@@ -162,7 +240,8 @@ impl Examiner {
 
     /// Judges one frame. Its buffer is free again as soon as the engine's input is made; where the
     /// frame is the input already, when the engine has answered.
-    fn examine(&mut self, frame: Frame, task: &Task<'_>, slot: &mut Decision) -> Verdict {
+    fn examine(&mut self, frame: &mut Option<Frame>, task: &Task<'_>) -> Verdict {
+        self.nothing();
         if task.clock.now() > task.deadline {
             // Too late already: the time is better spent on the parts behind it.
             return Verdict::invalid(Reason::Deadline);
@@ -170,15 +249,23 @@ impl Examiner {
         let limit = task.armed.limit(task.class);
         // The limit holds for parts seen as its good parts were. Without one nothing can pass.
         let geometry = limit.map_or(Geometry::WHOLE, |limit| limit.geometry);
-        slot.geometry = geometry;
-        let Some(held) = self.prepare(frame, &geometry, slot) else {
+        self.geometry = geometry;
+        let Some(taken) = frame.as_ref() else { return Verdict::invalid(Reason::FrameLost) };
+        let Some(held) = self.prepare(taken, &geometry) else {
             return Verdict::invalid(Reason::FrameDamaged);
         };
-        let input = match &held {
-            Held::Nothing => self.input.as_slice(),
-            Held::Frame(frame) => own_bytes(&self.preprocessor, frame, &geometry),
+        if held == Held::Nothing && !self.keeps_frames {
+            *frame = None;
+        }
+        let input = match (held, frame.as_ref()) {
+            (Held::Frame, Some(frame)) => own_bytes(&self.preprocessor, frame, &geometry),
+            _ => self.input.as_slice(),
         };
-        if let Err(error) = self.engine.infer(input, &mut self.map) {
+        let answered = self.engine.infer(input, &mut self.map);
+        if !self.keeps_frames {
+            *frame = None;
+        }
+        if let Err(error) = answered {
             self.complain("inference failed", &error);
             let input = error.kind() == EngineErrorKind::Input;
             return Verdict::invalid(if input { Reason::Internal } else { Reason::Engine });
@@ -190,11 +277,23 @@ impl Examiner {
             calibration_valid: true,
             in_time: task.clock.now() <= task.deadline,
         };
-        self.judge.judge(&question, &mut slot.mask)
+        self.judge.judge(&question, &mut self.mask)
+    }
+
+    /// Nothing is shown of the frame: it was not looked at, or that went wrong.
+    fn nothing(&mut self) {
+        self.mask.reset(0, 0);
+        (self.picture, self.geometry) = ((0, 0), Geometry::WHOLE);
+    }
+
+    /// Leaves mask and picture size of the frame examined last in `slot`, whose mask is reused.
+    fn show(&mut self, slot: &mut Decision) {
+        std::mem::swap(&mut slot.mask, &mut self.mask);
+        (slot.picture, slot.geometry) = (self.picture, self.geometry);
     }
 
     /// Makes the engine's input, unless the frame is that already; `None` when it cannot be used.
-    fn prepare(&mut self, frame: Frame, geometry: &Geometry, slot: &mut Decision) -> Option<Held> {
+    fn prepare(&mut self, frame: &Frame, geometry: &Geometry) -> Option<Held> {
         let view = match frame.view() {
             Ok(view) => view,
             Err(error) => {
@@ -202,9 +301,9 @@ impl Examiner {
                 return None;
             }
         };
-        slot.picture = (view.width(), view.height());
+        self.picture = (view.width(), view.height());
         if self.preprocessor.as_is(&view, geometry).is_some() {
-            return Some(Held::Frame(frame));
+            return Some(Held::Frame);
         }
         let prepared = self.preprocessor.run_in(geometry, view, &mut self.input);
         prepared.map_err(|error| self.complain("frame cannot be resized", &error)).ok()?;
@@ -224,11 +323,12 @@ fn own_bytes<'a>(preprocessor: &Preprocessor, frame: &'a Frame, geometry: &Geome
 }
 
 /// What must stay until the engine has answered.
+#[derive(Clone, Copy, PartialEq)]
 enum Held {
     /// Nothing: the input was made.
     Nothing,
     /// The frame, whose own bytes are the input.
-    Frame(Frame),
+    Frame,
 }
 
 /// Logs the 1st, 2nd, 4th, 8th... failure: a broken camera must not flood the log.

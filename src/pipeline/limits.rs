@@ -15,32 +15,51 @@ pub struct Recipe {
     pub id: RecipeId,
     /// Product class of the engine.
     pub class: String,
+    /// Cameras whose view of this product is a class of its own, by name.
+    pub views: BTreeMap<String, String>,
+}
+
+impl Recipe {
+    /// A recipe by which all cameras see the same class.
+    pub fn new(id: RecipeId, class: &str) -> Self {
+        Self { id, class: class.to_owned(), views: BTreeMap::new() }
+    }
 }
 
 /// Recipes with the engine's class numbers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Recipes {
-    table: BTreeMap<RecipeId, (u16, String)>,
+    /// Class of each view, in the order of the cameras.
+    table: BTreeMap<RecipeId, Vec<(u16, String)>>,
 }
 
 impl Recipes {
     /// # Errors
-    /// When there is no recipe, a number comes twice, or a class is not the engine's.
-    pub(super) fn new(recipes: &[Recipe], classes: &[String]) -> Result<Self, PipelineError> {
+    /// When there is no recipe, a number comes twice, a class is not the engine's, or a view is no
+    /// camera's.
+    pub(super) fn new(
+        recipes: &[Recipe],
+        classes: &[String],
+        cameras: &[String],
+    ) -> Result<Self, PipelineError> {
         let refuse = |message| PipelineError::new(PipelineErrorKind::Recipe, message);
         let mut table = BTreeMap::new();
-        for Recipe { id, class } in recipes {
-            let Some(number) = classes.iter().position(|c| c == class) else {
+        for Recipe { id, class, views } in recipes {
+            if let Some(view) = views.keys().find(|view| !cameras.contains(view)) {
                 return Err(refuse(format!(
-                    "recipe {}: the engine knows no class {class:?}; its classes are {}",
+                    "recipe {}: there is no camera {view:?}; there are {}",
                     id.0,
-                    classes.join(", ")
+                    cameras.join(", ")
                 )));
+            }
+            let view_class = |camera| {
+                let class: &String = views.get(camera).unwrap_or(class);
+                number_of(class, classes)
+                    .map(|number| (number, class.clone()))
+                    .map_err(|what| refuse(format!("recipe {}: {what}", id.0)))
             };
-            // Class numbers go out as 16 bits; more classes would need another payload.
-            let number = u16::try_from(number)
-                .map_err(|_| refuse(format!("class {class:?} has a number above 65535")))?;
-            if table.insert(*id, (number, class.clone())).is_some() {
+            let views = cameras.iter().map(view_class).collect::<Result<Vec<_>, _>>()?;
+            if table.insert(*id, views).is_some() {
                 return Err(refuse(format!("recipe {} is defined twice: remove one", id.0)));
             }
         }
@@ -50,14 +69,25 @@ impl Recipes {
         Ok(Self { table })
     }
 
-    /// Class number and name.
-    pub(super) fn class(&self, recipe: RecipeId) -> Option<(u16, &str)> {
-        self.table.get(&recipe).map(|(number, name)| (*number, name.as_str()))
+    /// Class number and name of a view.
+    pub(super) fn class(&self, recipe: RecipeId, view: usize) -> Option<(u16, &str)> {
+        let (number, name) = self.table.get(&recipe)?.get(view)?;
+        Some((*number, name.as_str()))
     }
 
     pub(super) fn classes(&self) -> impl Iterator<Item = &str> {
-        self.table.values().map(|(_, name)| name.as_str())
+        self.table.values().flatten().map(|(_, name)| name.as_str())
     }
+}
+
+/// The engine's number of a class; what is wrong when it has none.
+fn number_of(class: &str, classes: &[String]) -> Result<u16, String> {
+    let Some(number) = classes.iter().position(|c| c == class) else {
+        let known = classes.join(", ");
+        return Err(format!("the engine knows no class {class:?}; its classes are {known}"));
+    };
+    // Class numbers go out as 16 bits; more classes would need another payload.
+    u16::try_from(number).map_err(|_| format!("class {class:?} has a number above 65535"))
 }
 
 /// A calibration that was checked against the engine.

@@ -29,7 +29,7 @@ const STATUS_EVERY: Nanos = Nanos(10_000_000_000);
 
 /// A running line.
 pub struct Line {
-    pub(super) threads: [JoinHandle<()>; Stage::ALL.len()],
+    pub(super) threads: Vec<(Stage, JoinHandle<()>)>,
     pub(super) ended: Receiver<(Stage, Outcome)>,
     pub(super) board: Arc<Board>,
     pub(super) progress: Progress,

@@ -6,12 +6,17 @@
 //!      +-----------------------------+----------------------------+
 //! crrd-command <--commands-- crrd-publish
 //! ```
+//! With several cameras there is one capture thread each, and `crrd-views` between them and the
+//! inspection finds out which frames show the same part.
 //!
 //! Overflow, in the order in which a slow end is felt:
 //! - announcements (publisher behind): dropped; the row is in the journal and goes out as late;
 //! - decisions (journal behind): inspection waits for a slot;
 //! - frames (inspection behind): a trigger that finds no free buffer becomes INVALID(overrun), in
-//!   its place in the order; a replay without a rate waits instead;
+//!   its place in the order; a replay without a rate waits instead. Under [`Queue::Latest`] the
+//!   picture that waits becomes INVALID(overrun) and the newer one takes its place;
+//! - views (other cameras behind): the part that has waited longest goes on without the views that
+//!   are missing, and so becomes INVALID(frame lost);
 //! - triggers without a frame (all of the above for long): capture waits;
 //! - commands (the command stage hangs): dropped without an answer; the PLC repeats them.
 //!
@@ -20,15 +25,20 @@
 //! frame. The calibration may be replaced between two frames; its id is in every verdict.
 
 mod board;
+mod cameras;
 mod capture_stage;
+mod captures;
 mod command_stage;
 #[cfg(test)]
 mod copies_tests;
 mod encode;
 mod error;
+mod exit;
+mod gate;
 mod inspect_stage;
 mod limits;
 mod line;
+mod newest;
 mod observer;
 mod outbox;
 mod progress;
@@ -42,16 +52,20 @@ mod taken;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod views_stage;
+#[cfg(test)]
+mod views_tests;
 mod work;
 
 pub use error::{PipelineError, PipelineErrorKind};
+pub use gate::Queue;
 pub use limits::Recipe;
 pub use line::{Line, Summary};
 pub use observer::{Observer, Snapshot};
 pub use outbox::{Rows, range_page};
 pub use recorded::{RecordedCamera, RecordedDecisions};
 pub use scada::Scada;
-pub use start::{Broker, Parts, Triggers};
+pub use start::{Broker, Parts, StationCamera, Triggers};
 pub use taken::Taken;
 pub use tally::Latencies;
 pub use work::Decision;

@@ -7,44 +7,86 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::frame::VIEWS_MAX;
+
 /// The stages that must move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    Capture,
+    /// The camera with this number.
+    Capture(usize),
+    /// With several cameras: which frames belong together.
+    Views,
     Inspect,
     Journal,
     Command,
 }
 
+/// Names of the capture threads.
+const CAPTURE_NAMES: [&str; VIEWS_MAX] = [
+    "crrd-capture",
+    "crrd-capture-2",
+    "crrd-capture-3",
+    "crrd-capture-4",
+    "crrd-capture-5",
+    "crrd-capture-6",
+    "crrd-capture-7",
+    "crrd-capture-8",
+];
+
+/// Stages there can be.
+const STAGES_MAX: usize = 4 + VIEWS_MAX;
+
 impl Stage {
-    pub(super) const ALL: [Stage; 4] =
-        [Stage::Capture, Stage::Inspect, Stage::Journal, Stage::Command];
+    /// The stages of a station with this many cameras, in the order of the data path.
+    pub(super) fn all(cameras: usize) -> Vec<Stage> {
+        let capture = (0..cameras).map(Stage::Capture);
+        let views = (cameras > 1).then_some(Stage::Views);
+        let rest = [Stage::Inspect, Stage::Journal, Stage::Command];
+        capture.chain(views).chain(rest).collect()
+    }
 
     /// Name of its thread; at most 15 bytes, what Linux shows.
     pub(super) fn thread_name(self) -> &'static str {
         match self {
-            Stage::Capture => "crrd-capture",
+            Stage::Capture(camera) => CAPTURE_NAMES.get(camera).copied().unwrap_or("crrd-capture"),
+            Stage::Views => "crrd-views",
             Stage::Inspect => "crrd-inspect",
             Stage::Journal => "crrd-journal",
             Stage::Command => "crrd-command",
         }
     }
+
+    fn index(self) -> usize {
+        match self {
+            Stage::Views => 0,
+            Stage::Inspect => 1,
+            Stage::Journal => 2,
+            Stage::Command => 3,
+            Stage::Capture(camera) => 4 + camera.min(VIEWS_MAX - 1),
+        }
+    }
 }
 
 /// Passes of every stage; shared.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Progress {
-    passes: Arc<[AtomicU64; Stage::ALL.len()]>,
+    stages: Arc<[Stage]>,
+    passes: Arc<[AtomicU64; STAGES_MAX]>,
 }
 
 impl Progress {
+    /// Of these stages, none of which has moved.
+    pub(super) fn new(stages: Vec<Stage>) -> Self {
+        Self { stages: stages.into(), passes: Arc::default() }
+    }
+
     pub(super) fn beat(&self, stage: Stage) {
-        self.passes[stage as usize].fetch_add(1, Ordering::Relaxed);
+        self.passes[stage.index()].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Follows the beats.
     pub(super) fn watch(&self) -> Watch {
-        Watch { progress: self.clone(), seen: [0; Stage::ALL.len()] }
+        Watch { progress: self.clone(), seen: [0; STAGES_MAX] }
     }
 }
 
@@ -52,19 +94,21 @@ impl Progress {
 #[derive(Debug)]
 pub(super) struct Watch {
     progress: Progress,
-    seen: [u64; Stage::ALL.len()],
+    seen: [u64; STAGES_MAX],
 }
 
 impl Watch {
     /// Stages that have not moved since the last time this was empty.
     pub(super) fn stalled(&mut self) -> impl Iterator<Item = Stage> + use<> {
-        let now: [u64; Stage::ALL.len()] =
+        let now: [u64; STAGES_MAX] =
             std::array::from_fn(|i| self.progress.passes[i].load(Ordering::Relaxed));
         let seen = self.seen;
-        if now.iter().zip(&seen).all(|(now, seen)| now != seen) {
+        let still = move |stage: &Stage| now[stage.index()] == seen[stage.index()];
+        let stages = Arc::clone(&self.progress.stages);
+        if !stages.iter().any(still) {
             self.seen = now;
         }
-        Stage::ALL.into_iter().filter(move |s| now[*s as usize] == seen[*s as usize])
+        (0..stages.len()).map(move |i| stages[i]).filter(still)
     }
 }
 
@@ -74,11 +118,12 @@ mod tests {
 
     #[test]
     fn a_ping_needs_every_stage_to_move_since_the_last_one() {
-        let progress = Progress::default();
+        let all = Stage::all(1);
+        let progress = Progress::new(all.clone());
         let mut watch = progress.watch();
         let stalled = |w: &mut Watch| w.stalled().collect::<Vec<_>>();
-        assert_eq!(stalled(&mut watch), Stage::ALL);
-        progress.beat(Stage::Capture);
+        assert_eq!(stalled(&mut watch), all);
+        progress.beat(Stage::Capture(0));
         progress.beat(Stage::Journal);
         progress.beat(Stage::Command);
         assert_eq!(stalled(&mut watch), [Stage::Inspect]);
@@ -87,11 +132,26 @@ mod tests {
         assert_eq!(stalled(&mut watch), []);
         progress.beat(Stage::Inspect);
         progress.beat(Stage::Inspect);
-        assert_eq!(stalled(&mut watch), [Stage::Capture, Stage::Journal, Stage::Command]);
+        assert_eq!(stalled(&mut watch), [Stage::Capture(0), Stage::Journal, Stage::Command]);
+    }
+
+    #[test]
+    fn each_camera_must_move_for_itself() {
+        let all = Stage::all(2);
+        assert_eq!(all.len(), 6);
+        let progress = Progress::new(all.clone());
+        let mut watch = progress.watch();
+        all.iter().for_each(|stage| progress.beat(*stage));
+        assert_eq!(watch.stalled().count(), 0);
+        all.iter().filter(|s| **s != Stage::Capture(1)).for_each(|stage| progress.beat(*stage));
+        assert_eq!(watch.stalled().collect::<Vec<_>>(), [Stage::Capture(1)]);
     }
 
     #[test]
     fn thread_names_fit_what_linux_shows() {
-        assert!(Stage::ALL.iter().all(|s| s.thread_name().len() <= 15));
+        let all = Stage::all(VIEWS_MAX);
+        assert!(all.iter().all(|s| s.thread_name().len() <= 15));
+        let names: std::collections::BTreeSet<_> = all.iter().map(|s| s.thread_name()).collect();
+        assert_eq!(names.len(), all.len());
     }
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::board::Board;
+use super::cameras::Loss;
 use super::encode::{self, Encoder};
 use super::observer::{Observer, Snapshot};
 use super::progress::{Progress, Stage};
@@ -57,6 +58,8 @@ pub(super) struct RecordStage {
     pub(super) scratch: Step,
     /// Missed triggers to be told with the next commit.
     pub(super) missed: u64,
+    /// Cameras that were lost, to be told with the next commit.
+    pub(super) losses: Vec<Loss>,
     /// From trigger to answer in milliseconds.
     pub(super) latency_ms_max: u64,
     /// A slow commit, to be told with the next one.
@@ -152,6 +155,7 @@ impl RecordStage {
             }
         }
         self.scratch = actions;
+        self.losses.extend(self.board.take_losses());
     }
 
     /// False when the database is damaged.
@@ -204,6 +208,7 @@ impl RecordStage {
         };
         self.step(Event::Need(Need::Journal, true));
         (self.missed, self.slow_ms) = (0, 0);
+        self.losses.clear();
         let now = self.clock.now();
         self.note_time(now.since(begun).as_ms());
         for (at, (row, entry)) in rows.zip(entries).enumerate() {
@@ -276,6 +281,7 @@ impl RecordStage {
         if self.missed > 0 {
             events.push(encode::missed(epoch, self.missed));
         }
+        events.extend(self.losses.iter().map(|loss| encode::camera_lost(epoch, loss)));
         if self.slow_ms > 0 {
             events.push(encode::slow(epoch, self.slow_ms));
         }

@@ -1,10 +1,11 @@
 //! The staged end of the line. Each stage has a name, a time limit and a log line:
-//! take no more commands -> stop the camera -> drain the inspection -> commit the journal ->
-//! flush the publisher.
+//! take no more commands -> stop the cameras -> match what waits for its views -> drain the
+//! inspection -> commit the journal -> flush the publisher.
 //!
 //! A stage that does not end in time is left behind and the next one is told to end on its own,
 //! so that a hanging camera cannot keep journaled verdicts from the broker.
 
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::error::{PipelineError, PipelineErrorKind};
@@ -18,6 +19,8 @@ use crate::sys::notify::Notify;
 const COMMAND_MS_MAX: u64 = 1_000;
 /// Time for the camera to stop, in milliseconds: some ticks and a driver's stop.
 const CAMERA_MS_MAX: u64 = 3_000;
+/// Time for the views that wait, in milliseconds: nobody waits for more of them.
+const VIEWS_MS_MAX: u64 = 1_000;
 /// Time for the frames in the queue, in milliseconds: the deepest queue at the slowest engine.
 const INSPECT_MS_MAX: u64 = 10_000;
 /// Time for the last commits, in milliseconds: several fsyncs of a bad disk.
@@ -32,15 +35,17 @@ impl Line {
     pub(super) fn stop(self, notify: &Notify) -> Result<Summary, PipelineError> {
         notify.stopping("stopping in order");
         let mut late = vec![];
-        let stages = [
-            (Stage::Command, COMMAND_MS_MAX),
-            (Stage::Capture, CAMERA_MS_MAX),
-            (Stage::Inspect, INSPECT_MS_MAX),
-            (Stage::Journal, JOURNAL_MS_MAX),
-        ];
-        for (stage, limit_ms) in stages {
+        for (stage, thread) in &self.threads {
+            let limit_ms = match stage {
+                Stage::Command => COMMAND_MS_MAX,
+                Stage::Capture(_) => CAMERA_MS_MAX,
+                Stage::Views => VIEWS_MS_MAX,
+                Stage::Inspect => INSPECT_MS_MAX,
+                Stage::Journal => JOURNAL_MS_MAX,
+            };
+            let stage = *stage;
             self.signals.order(stage);
-            if !self.wait_for(stage, limit_ms) {
+            if !self.wait_for(stage, thread, limit_ms) {
                 late.push(stage.thread_name());
             }
             notify.ping();
@@ -61,9 +66,8 @@ impl Line {
         Err(PipelineError::new(PipelineErrorKind::Shutdown, message))
     }
 
-    fn wait_for(&self, stage: Stage, limit_ms: u64) -> bool {
+    fn wait_for(&self, stage: Stage, thread: &JoinHandle<()>, limit_ms: u64) -> bool {
         let begin = self.clock.now();
-        let thread = &self.threads[stage as usize];
         while !thread.is_finished() {
             if self.clock.now() > begin.plus_ms(limit_ms) {
                 let name = stage.thread_name();

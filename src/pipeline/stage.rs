@@ -18,6 +18,7 @@ pub(super) const TICK: Duration = Duration::from_millis(100);
 pub(super) struct Signals {
     stop_commands: AtomicBool,
     stop_camera: AtomicBool,
+    drain_views: AtomicBool,
     drain_inspect: AtomicBool,
     drain_journal: AtomicBool,
 }
@@ -29,6 +30,11 @@ impl Signals {
 
     pub(super) fn stop_camera(&self) -> bool {
         self.stop_camera.load(Ordering::Acquire)
+    }
+
+    /// Matching ends when nothing waits, even if a camera hangs and still holds its queue open.
+    pub(super) fn drain_views(&self) -> bool {
+        self.drain_views.load(Ordering::Acquire)
     }
 
     /// Inspection ends when its queue is empty, even if capture hangs and still holds it open.
@@ -43,7 +49,8 @@ impl Signals {
 
     pub(super) fn order(&self, stage: Stage) {
         match stage {
-            Stage::Capture => &self.stop_camera,
+            Stage::Capture(_) => &self.stop_camera,
+            Stage::Views => &self.drain_views,
             Stage::Inspect => &self.drain_inspect,
             Stage::Journal => &self.drain_journal,
             Stage::Command => &self.stop_commands,

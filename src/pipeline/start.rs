@@ -1,38 +1,44 @@
 //! Putting the line together: parts in, running threads out.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crossbeam_channel::bounded;
 
 use super::board::Board;
-use super::capture_stage::CaptureStage;
+use super::captures::Captures;
 use super::command_stage::CommandStage;
 use super::encode::{self, Encoder};
 use super::error::{PipelineError, PipelineErrorKind};
+use super::gate::{Gate, Queue};
 use super::inspect_stage::{Examiner, InspectStage};
 use super::limits::{Armed, InForce, Recipe, Recipes};
 use super::line::Line;
+use super::newest::Newest;
 use super::observer::Observer;
 use super::outbox::JournalOutbox;
 use super::progress::{Progress, Stage};
 use super::record_stage::RecordStage;
-use super::stage::{Signals, spawn};
+use super::stage::{Outcome, Signals, spawn};
 use super::taken::Taken;
 use super::work::{Decision, NOTICES_MAX, Slots};
 use crate::calibrate::Calibration;
-use crate::capture::{Camera, part_id_of};
+use crate::capture::{Camera, SoftTrigger, part_id_of};
 use crate::engine::Engine;
-use crate::frame::{Geometry, Nanos, Pool, RecipeId, StationId, TriggerId};
+use crate::frame::{Geometry, Nanos, RecipeId, StationId, TriggerId, VIEWS_MAX};
 use crate::journal::{self, Journal};
 use crate::judge::{Reason, Verdict};
-use crate::message::{ByteOrder, CLASS_NONE, Mode, Topics, VerdictRecord};
+use crate::message::{ByteOrder, CLASS_NONE, Mode, Topics, VerdictRecord, ViewResults};
 use crate::publish::{self, Publisher};
 use crate::station::{self, Step};
 use crate::sys::clock::Clock;
 
 /// Buffers besides those of waiting frames: one that the camera fills, one that is preprocessed.
 const FRAMES_IN_HAND: usize = 2;
+
+/// Buffers of each camera besides, with several: frames that wait for the other views.
+const FRAMES_AWAITED: usize = 1;
 
 /// Where and how to publish.
 #[derive(Clone, Debug)]
@@ -72,12 +78,31 @@ pub struct Triggers {
     pub recipe: Option<RecipeId>,
 }
 
+/// A camera and its name.
+pub struct StationCamera {
+    /// For people; unique.
+    pub name: String,
+    /// What gives frames.
+    pub camera: Box<dyn Camera>,
+}
+
+impl StationCamera {
+    /// The only camera of a station.
+    pub fn only(camera: Box<dyn Camera>) -> Vec<StationCamera> {
+        vec![StationCamera { name: "camera".to_owned(), camera }]
+    }
+}
+
 /// Everything a station is made of.
 pub struct Parts {
     /// Its name.
     pub station: StationId,
-    /// What gives frames.
-    pub camera: Box<dyn Camera>,
+    /// What gives frames: the views of each part, one to [`VIEWS_MAX`].
+    pub cameras: Vec<StationCamera>,
+    /// How far apart the frames of one part may come, with several cameras, in milliseconds.
+    pub window_ms_max: u64,
+    /// What becomes of pictures when more come than are inspected.
+    pub queue: Queue,
     /// A loaded engine that proved itself.
     pub engine: Box<dyn Engine>,
     /// Limits made for this engine.
@@ -115,7 +140,8 @@ impl Line {
     /// both are tried for ever.
     pub fn start(parts: Parts) -> Result<Line, PipelineError> {
         let spec = parts.engine.spec().clone();
-        let recipes = Recipes::new(&parts.recipes, &spec.classes)?;
+        let names = camera_names(&parts.cameras)?;
+        let recipes = Recipes::new(&parts.recipes, &spec.classes, &names)?;
         let armed = Armed::new(parts.calibration, &spec.sha256)?;
         for class in recipes.classes().filter(|class| armed.limit(class).is_none()) {
             tracing::warn!(class, "no limit for this class: its parts cannot pass; calibrate it");
@@ -136,7 +162,7 @@ impl Line {
                 PipelineError::with_source(PipelineErrorKind::Journal, message, error)
             })?;
         tracing::info!(epoch = opened.epoch, undelivered = opened.undelivered, "journal open");
-        let fire = parts.camera.soft_trigger();
+        let fire = soft_trigger(&parts.cameras);
         let settings = station::Settings {
             latency_ms_max: parts.latency_ms_max,
             arm_wait_ms_max: parts.triggers.arm_wait_ms_max,
@@ -146,7 +172,9 @@ impl Line {
             software_trigger: fire.is_some(),
         };
         let (sha256, receipts) = (spec.sha256.clone(), writer.receipts());
-        let board = Arc::new(Board::new(opened.epoch, settings, sha256, armed.id, receipts));
+        let board =
+            Board::new(opened.epoch, settings, sha256, armed.id, receipts, names.iter().cloned());
+        let board = Arc::new(board);
         let live_expiry_s = live_expiry_s(parts.latency_ms_max);
         let health_every_ms = u64::from(parts.broker.health_s) * 1_000;
         let change = encode::calibration(opened.epoch, &armed, None);
@@ -160,17 +188,21 @@ impl Line {
             station: parts.station,
             engine_sha256: spec.sha256.clone(),
             classes: spec.classes,
+            cameras: names,
         };
 
         let examiner = Examiner::new(parts.engine);
-        let pool = Pool::new(parts.queue_frames + FRAMES_IN_HAND, parts.camera.frame_bytes_max());
-        let (work_in, work_out) = bounded(pool.slots() + NOTICES_MAX);
+        let cameras = parts.cameras.len();
+        let frames =
+            parts.queue_frames + FRAMES_IN_HAND + usize::from(cameras > 1) * FRAMES_AWAITED;
+        let (work_in, work_out) = bounded(frames + NOTICES_MAX);
         let mut blank = Decision {
             record: blank_record(),
             mask: examiner.blank_mask(),
             picture: (0, 0),
             frame: None,
             geometry: Geometry::WHOLE,
+            views: ViewResults::default(),
             arrived: Nanos(0),
             deadline: Nanos(0),
         };
@@ -178,7 +210,9 @@ impl Line {
         blank.record.epoch = opened.epoch;
         blank.record.calibration = armed.id;
         let in_force = InForce::new(armed);
-        let (progress, signals) = (Progress::default(), Arc::new(Signals::default()));
+        let stages = Stage::all(cameras);
+        let (ended_in, ended) = bounded(stages.len());
+        let (progress, signals) = (Progress::new(stages), Arc::new(Signals::default()));
         let record = RecordStage {
             to_journal: slots.to_journal,
             give_back: slots.give_back,
@@ -195,32 +229,42 @@ impl Line {
             blank,
             scratch: Step::new(),
             missed: 0,
+            losses: vec![],
             latency_ms_max: parts.latency_ms_max,
             slow_ms: 0,
             unsettled: false,
         };
+        let newest = Newest::default();
         let inspect = InspectStage {
             work: work_out,
+            newest: newest.clone(),
             empty: slots.empty,
             decided: slots.decided,
             examiner,
             in_force: in_force.clone(),
             recipes,
+            cameras,
             board: Arc::clone(&board),
             progress: progress.clone(),
             signals: Arc::clone(&signals),
             clock: Arc::clone(&parts.clock),
         };
-        let capture = CaptureStage {
-            camera: parts.camera,
-            pool,
+        let gate = Gate {
             work: work_in,
+            newest: (parts.queue == Queue::Latest).then_some(newest),
+            board: Arc::clone(&board),
+            clock: Arc::clone(&parts.clock),
             scratch: Step::new(),
+        };
+        let captures = Captures {
+            frames,
+            window: Nanos(0).plus_ms(parts.window_ms_max),
             board: Arc::clone(&board),
             progress: progress.clone(),
             signals: Arc::clone(&signals),
             clock: Arc::clone(&parts.clock),
         };
+        let (captures, views) = captures.stages(parts.cameras, gate);
         let command = CommandStage {
             inbound: publisher.inbound().clone(),
             fire,
@@ -235,15 +279,23 @@ impl Line {
             scratch: Step::new(),
         };
         board.attach(publisher);
-        let (ended_in, ended) = bounded(Stage::ALL.len());
         // From the end of the line to its start: nobody sends to a stage that is not there. When
         // a later one fails to start, the channels close and the earlier ones end by themselves.
-        let journal = spawn(Stage::Journal, ended_in.clone(), move || record.run())?;
-        let inspect = spawn(Stage::Inspect, ended_in.clone(), move || inspect.run())?;
-        let capture = spawn(Stage::Capture, ended_in.clone(), move || capture.run())?;
-        let command = spawn(Stage::Command, ended_in, move || command.run())?;
+        let mut threads = VecDeque::new();
+        let start = |stage, run| Ok((stage, spawn(stage, ended_in.clone(), run)?));
+        threads.push_front(start(Stage::Journal, run(move || record.run()))?);
+        threads.push_front(start(Stage::Inspect, run(move || inspect.run()))?);
+        if let Some(views) = views {
+            threads.push_front(start(Stage::Views, run(move || views.run()))?);
+        }
+        for capture in captures.into_iter().rev() {
+            let stage = Stage::Capture(capture.view);
+            threads.push_front(start(stage, run(move || capture.run()))?);
+        }
+        // It is the last to start and the first to end: no command without a line behind it.
+        threads.push_front(start(Stage::Command, run(move || command.run()))?);
         Ok(Line {
-            threads: [capture, inspect, journal, command],
+            threads: threads.into(),
             ended,
             board,
             progress,
@@ -253,6 +305,32 @@ impl Line {
             clock: parts.clock,
         })
     }
+}
+
+/// What a stage runs.
+type Run = Box<dyn FnOnce() -> Outcome + Send>;
+
+fn run(stage: impl FnOnce() -> Outcome + Send + 'static) -> Run {
+    Box::new(stage)
+}
+
+fn camera_names(cameras: &[StationCamera]) -> Result<Vec<String>, PipelineError> {
+    let names: Vec<String> = cameras.iter().map(|view| view.name.clone()).collect();
+    let unique = (1..names.len()).all(|i| !names[..i].contains(&names[i]));
+    if unique && (1..=VIEWS_MAX).contains(&names.len()) {
+        return Ok(names);
+    }
+    let message = format!("a station has 1 to {VIEWS_MAX} cameras with names of their own");
+    Err(PipelineError::new(PipelineErrorKind::Camera, message))
+}
+
+/// What makes all cameras take a picture, as far as they are triggered by software; the others
+/// hang on the line of one that is.
+fn soft_trigger(cameras: &[StationCamera]) -> Option<SoftTrigger> {
+    let all: Vec<SoftTrigger> = cameras.iter().filter_map(|v| v.camera.soft_trigger()).collect();
+    // Every one of them is fired, whatever the others say.
+    let fire = move || all.iter().filter(|fire| !fire()).count() == 0;
+    cameras.iter().any(|v| v.camera.soft_trigger().is_some()).then(|| Box::new(fire) as SoftTrigger)
 }
 
 /// A verdict that reaches the PLC after the deadline is worth nothing; MQTT counts in seconds.

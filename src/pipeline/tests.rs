@@ -18,13 +18,13 @@ use crate::sys::shutdown::Shutdown;
 use std::path::Path;
 use std::sync::Arc;
 
-const SIDE: usize = 8;
-const GOOD: u8 = 64;
-const BAD: u8 = 200;
+pub(super) const SIDE: usize = 8;
+pub(super) const GOOD: u8 = 64;
+pub(super) const BAD: u8 = 200;
 /// The scripted engine panics, fails or takes its time at these grey levels.
-const PANICS: u8 = 1;
+pub(super) const PANICS: u8 = 1;
 const FAILS: u8 = 2;
-const SLOW: u8 = 3;
+pub(super) const SLOW: u8 = 3;
 const SLOW_MS: u64 = 120;
 
 pub(super) fn spec() -> ModelSpec {
@@ -38,7 +38,7 @@ pub(super) fn spec() -> ModelSpec {
     }
 }
 
-fn answer(input: &[u8], map: &mut AnomalyMap) -> Result<(), EngineError> {
+pub(super) fn answer(input: &[u8], map: &mut AnomalyMap) -> Result<(), EngineError> {
     match input[0] {
         PANICS => panic!("scripted panic in the engine"),
         FAILS => return Err(EngineError::new(EngineErrorKind::Backend, "scripted failure")),
@@ -50,7 +50,7 @@ fn answer(input: &[u8], map: &mut AnomalyMap) -> Result<(), EngineError> {
     Ok(())
 }
 
-fn calibration(limit: f32, engine_sha256: &str) -> Calibration {
+pub(super) fn calibration(limit: f32, engine_sha256: &str) -> Calibration {
     let scores = vec![limit];
     let bound = certify(&scores, 0.5, 0.5).unwrap();
     let class = ClassLimit {
@@ -94,10 +94,12 @@ pub(super) fn parts(dir: &Path, camera: Box<dyn Camera>) -> (Parts, mpsc::Receiv
     };
     let parts = Parts {
         station: StationId::new("t1").unwrap(),
-        camera,
+        cameras: StationCamera::only(camera),
+        window_ms_max: 50,
+        queue: Queue::Every,
         engine: Box::new(ScriptedEngine::new(spec(), answer)),
         calibration: calibration(0.5, &spec().sha256),
-        recipes: vec![Recipe { id: RecipeId(1), class: "bolt".to_owned() }],
+        recipes: vec![Recipe::new(RecipeId(1), "bolt")],
         latency_ms_max: 10_000,
         triggers: Triggers { mode: Mode::Continuous, arm_wait_ms_max: 0, recipe: None },
         queue_frames: 2,
@@ -112,7 +114,7 @@ pub(super) fn parts(dir: &Path, camera: Box<dyn Camera>) -> (Parts, mpsc::Receiv
     (parts, seen)
 }
 
-fn scripted(steps: impl IntoIterator<Item = Step>) -> Box<dyn Camera> {
+pub(super) fn scripted(steps: impl IntoIterator<Item = Step>) -> Box<dyn Camera> {
     Box::new(Scripted::new(Arc::new(RealClock), (SIDE, SIDE), Some(RecipeId(1)), steps))
 }
 
@@ -359,4 +361,74 @@ fn a_camera_that_hangs_or_panics_does_not_take_decisions_with_it() {
     assert_eq!(error.kind(), PipelineErrorKind::Stage);
     assert!(error.to_string().contains("scripted panic in the camera"), "{error}");
     assert_eq!(seen.iter().count(), 1);
+}
+
+/// A camera triggered by nothing but time: pictures of these levels, some milliseconds apart.
+fn paced(levels: &[u8], every_ms: u64) -> Box<dyn Camera> {
+    let pause = Step::Hang(Duration::from_millis(every_ms));
+    scripted(levels.iter().flat_map(|&level| [Step::Grey(level), pause.clone()]))
+}
+
+#[test]
+fn a_preview_looks_at_the_newest_picture_and_answers_the_ones_it_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut levels = vec![SLOW; 9];
+    levels.push(GOOD);
+    let (mut parts, seen) = parts(dir.path(), paced(&levels, SLOW_MS / 8));
+    parts.queue = Queue::Latest;
+    let line = Line::start(parts).unwrap();
+    let board = Arc::clone(&line.board);
+    line.run(&Shutdown::manual(), &Notify::silent()).unwrap();
+    let records: Vec<VerdictRecord> = seen.iter().collect();
+    let triggers: Vec<u32> = records.iter().map(|r| r.trigger.0).collect();
+    assert_eq!(triggers, (1..=10).collect::<Vec<_>>(), "each part has its answer, in order");
+    let reasons: Vec<Reason> = records.iter().map(|r| r.verdict.reason).collect();
+    assert_eq!((reasons[0], reasons[9]), (Reason::None, Reason::None), "{reasons:?}");
+    assert!(reasons[1..9].iter().all(|r| matches!(r, Reason::None | Reason::Overrun)));
+    let replaced = reasons.iter().filter(|r| **r == Reason::Overrun).count();
+    assert!(replaced >= 4, "the engine takes as long as eight pictures: {reasons:?}");
+    assert_eq!(board.camera_health()[0].replaced, replaced as u64);
+}
+
+#[test]
+fn the_state_of_the_camera_its_counts_and_its_last_cause_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let steps = [
+        Step::Grey(GOOD),
+        Step::Skip(2),
+        Step::Grey(GOOD),
+        Step::Damaged,
+        Step::Repeat(GOOD),
+        Step::Gone,
+        Step::Grey(GOOD),
+    ];
+    let (parts, seen) = parts(dir.path(), scripted(steps));
+    let line = Line::start(parts).unwrap();
+    let board = Arc::clone(&line.board);
+    line.run(&Shutdown::manual(), &Notify::silent()).unwrap();
+    assert_eq!(seen.iter().count(), 6);
+    let health = board.camera_health().remove(0);
+    assert_eq!((health.delivered, health.incomplete, health.lost), (4, 1, 2));
+    assert_eq!((health.stale, health.reconnects, health.copies), (1, 1, 0));
+    assert_eq!((health.cause.as_str(), health.packets_missing), ("scripted", 0));
+    assert!(health.cause_unix_s > 0);
+    let events = events(dir.path());
+    assert!(
+        events.iter().any(|event| event.contains("camera_lost") && event.contains("scripted")),
+        "{events:?}"
+    );
+}
+
+/// The events in the journal of an ended station.
+pub(super) fn events(dir: &Path) -> Vec<String> {
+    let options = journal::Options {
+        sync: journal::Sync::Normal,
+        bytes_max: 1 << 24,
+        age_days_max: 0,
+        notice: |_, _| vec![],
+    };
+    let (_writer, mut reader, _) = Journal::open(dir, &options).unwrap();
+    let rows = reader.after(0, 1_000).unwrap();
+    let events = rows.into_iter().filter(|row| row.kind == journal::RowKind::Event);
+    events.map(|row| String::from_utf8(row.payload).unwrap()).collect()
 }

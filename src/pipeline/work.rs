@@ -5,9 +5,10 @@
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::frame::{Frame, FrameKey, Geometry, Nanos, RecipeId};
+use super::gate::Lack;
+use crate::frame::{Frame, FrameKey, Geometry, Nanos, RecipeId, VIEWS_MAX};
 use crate::judge::{Mask, Outcome, Reason, Verdict};
-use crate::message::{FLAG_LATE, VerdictRecord};
+use crate::message::{FLAG_LATE, VerdictRecord, ViewResults};
 use crate::station::Ticket;
 
 /// Triggers without a frame that may wait for the inspection besides the frames; they take no
@@ -24,10 +25,23 @@ pub(super) struct Work {
     pub(super) input: Input,
 }
 
+/// The views of a part, in the order of the cameras.
+pub(super) type Views = [Option<Frame>; VIEWS_MAX];
+
+/// The one view of the only camera.
+pub(super) fn single(frame: Frame) -> Views {
+    let mut views = Views::default();
+    views[0] = Some(frame);
+    views
+}
+
 /// What there is to look at.
+#[expect(clippy::large_enum_variant, reason = "views are what nearly every part has")]
 pub(super) enum Input {
-    Frame(Frame),
-    Missing(Reason),
+    Views(Views),
+    /// The picture lies at [`super::newest::Newest`], unless a newer one has replaced it.
+    Newest,
+    Missing(Lack),
 }
 
 /// A verdict with all that is said about it; a recycled slot.
@@ -39,10 +53,12 @@ pub struct Decision {
     pub mask: Mask,
     /// Size (width, height) of the picture in pixels; zero when there was none.
     pub picture: (usize, usize),
-    /// The picture that was looked at; `None` when there was none.
+    /// The picture that was looked at (the first camera's, with several); `None` when there was none.
     pub frame: Option<FrameKey>,
     /// What of the picture the model saw.
     pub geometry: Geometry,
+    /// What each view said, with several cameras.
+    pub views: ViewResults,
     /// When the trigger was accepted.
     pub arrived: Nanos,
     /// When the PLC stops waiting for the answer.
@@ -86,6 +102,14 @@ impl Decision {
         verdict.limit = found.limit;
         verdict.p_value = found.p_value;
         verdict.regions = found.regions;
+    }
+
+    /// A slot for this part, of which nothing is known yet.
+    pub(super) fn blank(&mut self, ticket: &Ticket) {
+        self.mask.reset(0, 0);
+        (self.picture, self.frame, self.geometry) = ((0, 0), None, Geometry::WHOLE);
+        self.views = ViewResults::default();
+        (self.arrived, self.deadline) = (ticket.arrived, ticket.deadline);
     }
 
     /// The part is answered without having been inspected.

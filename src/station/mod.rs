@@ -8,7 +8,9 @@
 //!   once it is in the journal ([`Event::Recorded`]).
 //! - It does not: [`Event::Tick`] answers without it ([`Action::Answer`]), and the result that
 //!   comes after that is [`Action::Late`], for the record only.
-//! - An armed part whose picture does not come is answered when its waiting time is over.
+//! - An armed part whose picture does not come is answered when its waiting time is over, and at
+//!   once when a camera is lost: its trigger may pass unseen, and the next picture would then be
+//!   taken for its own.
 //!
 //! # Which picture shows which part
 //! In mode [`Mode::Continuous`] each picture is a part. In mode [`Mode::Single`] pictures are
@@ -70,6 +72,7 @@ pub struct Station {
     closing: bool,
     parts: Parts,
     missed: Missed,
+    unseen: u64,
     rate: RateLimit,
     answered: Answered,
     counters: Counters,
@@ -92,6 +95,7 @@ impl Station {
             closing: false,
             parts: Parts::default(),
             missed: Missed::default(),
+            unseen: 0,
             rate: RateLimit::default(),
             answered: Answered::default(),
             counters: Counters::default(),
@@ -126,6 +130,11 @@ impl Station {
     /// Missed triggers since they were acknowledged.
     pub fn missed(&self) -> u64 {
         self.missed.count
+    }
+
+    /// Armed parts whose picture did not come while the camera seemed to be there.
+    pub fn unseen(&self) -> u64 {
+        self.unseen
     }
 
     /// The first thing that is missing; `None` when nothing is.

@@ -43,8 +43,12 @@ impl Met {
         }
     }
 
+    pub(super) fn has(self, need: Need) -> bool {
+        self.0 & (1 << (need as u8)) != 0
+    }
+
     /// The first that is missing.
     pub(super) fn missing(self) -> Option<Need> {
-        Need::ALL.into_iter().find(|need| self.0 & (1 << (*need as u8)) == 0)
+        Need::ALL.into_iter().find(|need| !self.has(*need))
     }
 }

@@ -40,6 +40,8 @@ struct Open {
 pub(super) struct Parts {
     /// In the order of arming, which is the order of the pictures.
     armed: VecDeque<Ticket>,
+    /// Armed parts up to this number are not waited for any more.
+    given_up: u32,
     /// Ordered by number, as they were accepted; an armed part enters at its place.
     open: VecDeque<(Open, Ticket)>,
 }
@@ -58,7 +60,8 @@ pub(super) enum Result {
 impl Default for Parts {
     /// Room for all parts there can be: accepting one must not allocate.
     fn default() -> Self {
-        Self { armed: VecDeque::with_capacity(ARMED_MAX), open: VecDeque::with_capacity(OPEN_MAX) }
+        let armed = VecDeque::with_capacity(ARMED_MAX);
+        Self { armed, given_up: 0, open: VecDeque::with_capacity(OPEN_MAX) }
     }
 }
 
@@ -85,8 +88,19 @@ impl Parts {
     /// shows another part, and so does one that comes when the part's waiting time is over, even
     /// if nobody has answered the part yet: otherwise one lost picture would shift all that follow.
     pub(super) fn matched(&mut self, exposed: Nanos) -> Option<Ticket> {
-        let first = self.armed.iter().position(|armed| exposed < armed.deadline)?;
+        let waits = |armed: &Ticket| exposed < armed.deadline && !self.is_given_up(armed);
+        let first = self.armed.iter().position(waits)?;
         if exposed < self.armed[first].arrived { None } else { self.armed.remove(first) }
+    }
+
+    /// No picture that comes from now on shows a part armed so far: they are due.
+    pub(super) fn give_up_armed(&mut self) {
+        self.given_up = self.armed.back().map_or(self.given_up, |newest| newest.seq);
+    }
+
+    /// Whether this armed part was given up.
+    pub(super) fn is_given_up(&self, ticket: &Ticket) -> bool {
+        ticket.seq <= self.given_up
     }
 
     /// The part's picture came (or is known not to come): it is answered by `due` at the latest.
@@ -116,13 +130,17 @@ impl Parts {
 
     /// The next armed part whose picture did not come in time, or any when `all` are given up.
     pub(super) fn take_unmatched(&mut self, now: Nanos, all: bool) -> Option<Ticket> {
-        let given_up = self.armed.front().is_some_and(|first| all || first.deadline <= now);
+        let over = |first: &Ticket| all || first.deadline <= now || self.is_given_up(first);
+        let given_up = self.armed.front().is_some_and(over);
         if given_up { self.armed.pop_front() } else { None }
     }
 
     /// When something is due next.
     pub(super) fn next_due(&self) -> Option<Nanos> {
-        let armed = self.armed.front().map(|ticket| ticket.deadline);
+        let due = |ticket: &Ticket| {
+            if self.is_given_up(ticket) { ticket.arrived } else { ticket.deadline }
+        };
+        let armed = self.armed.front().map(due);
         let open = self.open.iter().filter_map(|(open, _)| open.due).min();
         armed.into_iter().chain(open).min()
     }

@@ -94,7 +94,7 @@ impl Station {
     pub fn step(&mut self, now: Nanos, event: Event, out: &mut Step) {
         let before = self.face();
         match event {
-            Event::Need(need, met) => self.met.set(need, met),
+            Event::Need(need, met) => self.need(need, met),
             Event::Captured(captured) => self.captured(&captured, out),
             Event::Finished(seq) => self.finished(seq, out),
             Event::Recorded(outcome) => self.count(outcome),
@@ -112,6 +112,15 @@ impl Station {
     /// What is told at once when it changes; busy and the counters go along, they do not lead.
     fn face(&self) -> (Option<Need>, bool, Mode, Option<RecipeId>, bool) {
         (self.missing(), self.ending, self.mode, self.recipe, self.missed.count > 0)
+    }
+
+    fn need(&mut self, need: Need, met: bool) {
+        let lost = !met && self.met.has(need);
+        self.met.set(need, met);
+        if need == Need::Camera && lost {
+            // The pictures of these parts may pass unseen; one that comes later shows another.
+            self.parts.give_up_armed();
+        }
     }
 
     fn accept(&mut self) -> u32 {
@@ -184,6 +193,7 @@ impl Station {
         let give_up = self.ending || self.mode != Mode::Single;
         while let Some(ticket) = self.parts.take_unmatched(now, give_up) {
             self.unrecorded += 1;
+            self.unseen += u64::from(!give_up && !self.parts.is_given_up(&ticket));
             let reason = if give_up { Reason::NotReady } else { Reason::FrameLost };
             out.push(Action::Answer(ticket, reason));
         }

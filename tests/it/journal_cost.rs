@@ -19,7 +19,7 @@ use crrd::calibrate::CalibrationId;
 use crrd::frame::{Nanos, PartId, RecipeId, StationId, TriggerId};
 use crrd::journal::{Entry, Journal, Notice, Options, Reader, RowKind, Sync, Writer};
 use crrd::judge::{Reason, Region, Verdict};
-use crrd::message::{Detail, VerdictRecord, encode_detail, encode_verdict};
+use crrd::message::{Detail, VerdictRecord, ViewResults, encode_detail, encode_verdict};
 
 /// Parts a second of the line that the budget is made for.
 const PARTS_PER_S: u32 = 10;
@@ -74,7 +74,10 @@ fn entry(epoch: u32, seq: u32) -> Entry {
     encode_verdict(&record, &mut payload);
     let station = StationId::new("line1").unwrap();
     let hash = "0123456789abcdef".repeat(4);
-    let detail = Detail { station: &station, engine_sha256: &hash, class: "magnetic_tile" };
+    let views = ViewResults::default();
+    let class = "magnetic_tile";
+    let detail =
+        Detail { station: &station, engine_sha256: &hash, class, cameras: &[], views: &views };
     Entry {
         epoch,
         seq,

@@ -26,4 +26,5 @@ mod sparkplug;
 mod station;
 #[path = "../support/mod.rs"]
 mod support;
+mod views;
 mod watchdog;

@@ -29,7 +29,7 @@ pub(crate) struct Work {
 impl<S: Store> World<S> {
     pub(crate) fn camera_state(&mut self, up: bool) {
         if let Some(process) = &mut self.process {
-            process.supervisor.restart();
+            process.numbers.restart();
         }
         let ending = self.process.as_ref().is_some_and(|p| p.ending != Ending::No);
         if !ending {
@@ -44,7 +44,7 @@ impl<S: Store> World<S> {
             return;
         }
         let trigger = picture.trigger;
-        match process.supervisor.observe(trigger.seq) {
+        match process.numbers.observe(trigger.seq) {
             Continuity::Stale if self.plan.is(Defect::FramesTwice) => {}
             Continuity::Stale => return self.say(|| "a picture came twice".to_owned()),
             Continuity::Gap(missing) => {
@@ -167,10 +167,10 @@ impl<S: Store> World<S> {
             flags: 0,
         };
         let (arrived, deadline) = (ticket.arrived, ticket.deadline);
-        let mask = Mask::default();
-        let geometry = crrd::frame::Geometry::WHOLE;
+        let (mask, views, picture) = (Mask::default(), Default::default(), (0, 0));
+        let (frame, geometry) = (None, crrd::frame::Geometry::WHOLE);
         let decision =
-            Decision { record, mask, picture: (0, 0), frame: None, geometry, arrived, deadline };
+            Decision { record, mask, picture, frame, geometry, views, arrived, deadline };
         process.decided.push_back(Box::new(decision));
         if matches!(process.record, Record::Idle) {
             self.record_soon();

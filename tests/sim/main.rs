@@ -2,7 +2,7 @@
 //! thread and one virtual time, with faults by seed.
 //!
 //! What is real: `station::Station`, `publish::session::Session`, `judge::Judge`,
-//! `capture::Supervisor`, all payloads, commands and their readers, the rules of a late decision,
+//! `capture::FrameNumbers`, all payloads, commands and their readers, the rules of a late decision,
 //! the search for a range to be sent again and the memory of what was asked; in `disk`, the journal on files as well. What is modelled: threads (as events with random
 //! delays), the MQTT client library, the network, the broker, the PLC with the rules of
 //! `docs/plc.md`, the camera, the time that things take, and in most seeds the journal.

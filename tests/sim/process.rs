@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crrd::capture::Supervisor;
+use crrd::capture::FrameNumbers;
 use crrd::frame::{Nanos, RecipeId};
 use crrd::journal::{Entry, RowKind};
 use crrd::judge::{Mask, Outcome, Reason, Verdict};
@@ -60,7 +60,7 @@ pub(crate) struct Process {
     pub(crate) epoch: u32,
     pub(crate) station: Station,
     pub(crate) scratch: Step,
-    pub(crate) supervisor: Supervisor,
+    pub(crate) numbers: FrameNumbers,
     pub(crate) work: VecDeque<Work>,
     pub(crate) inspecting: Option<(Ticket, Look, u32)>,
     pub(crate) decided: VecDeque<Box<Decision>>,
@@ -156,7 +156,7 @@ impl<S: Store> World<S> {
             epoch: found.epoch,
             station,
             scratch: Step::new(),
-            supervisor: Supervisor::default(),
+            numbers: FrameNumbers::default(),
             work: VecDeque::new(),
             inspecting: None,
             decided: VecDeque::new(),
@@ -476,16 +476,9 @@ fn blank(epoch: u32) -> Decision {
         flags: 0,
     };
     let (arrived, deadline) = (Nanos(0), Nanos(0));
-    let geometry = crrd::frame::Geometry::WHOLE;
-    Decision {
-        record,
-        mask: Mask::default(),
-        picture: (0, 0),
-        frame: None,
-        geometry,
-        arrived,
-        deadline,
-    }
+    let (mask, views, picture) = (Mask::default(), Default::default(), (0, 0));
+    let (frame, geometry) = (None, crrd::frame::Geometry::WHOLE);
+    Decision { record, mask, picture, frame, geometry, views, arrived, deadline }
 }
 
 /// The row of a decision; a mask now and then, so that its lane is busy.

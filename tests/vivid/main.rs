@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crrd::capture::v4l2::{
     Device, FourCc, Interval, Kernel, Setting, V4l2, V4l2Options, Value, Way,
 };
-use crrd::capture::{Camera, CameraErrorKind, Continuity, Damage, Event, Supervisor, Trigger};
+use crrd::capture::{Camera, CameraErrorKind, Continuity, Damage, Event, FrameNumbers, Trigger};
 use crrd::frame::{CameraId, Frame, Memory, Nanos, PixelFormat, Pool};
 use crrd::sys::clock::{Clock, RealClock};
 
@@ -265,7 +265,7 @@ fn silence() -> String {
 
 /// Pictures delivered, and those that numbers show as lost.
 fn account(camera: &mut V4l2, pictures: u64) -> (u64, u64) {
-    let (mut supervisor, mut delivered, mut lost) = (Supervisor::default(), 0, 0);
+    let (mut supervisor, mut delivered, mut lost) = (FrameNumbers::default(), 0, 0);
     let (mut first, mut last) = (None, 0);
     while delivered < pictures {
         let (trigger, _) = frame(camera);

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::model::{Model, Shot};
 use super::*;
-use crate::capture::{Continuity, Supervisor};
+use crate::capture::{Continuity, FrameNumbers};
 use crate::frame::Memory;
 use crate::sys::clock::RealClock;
 
@@ -269,7 +269,7 @@ fn a_station_that_did_not_look_for_long_is_no_fault_of_the_camera() {
 fn pictures_lost_before_the_driver_are_left_as_a_gap_with_fitting_trigger_numbers() {
     let model = Model::new();
     let (mut camera, _) = started(&model, options());
-    let mut supervisor = Supervisor::default();
+    let mut supervisor = FrameNumbers::default();
     shoot(&model, 1);
     let (first, _) = frame(&mut camera);
     assert_eq!(supervisor.observe(first.seq), Continuity::InOrder);
@@ -504,7 +504,7 @@ proptest! {
         let buffers = if user_memory { 3 } else { 4 };
         let mut epoch = 1;
         let mut out: Vec<Frame> = vec![];
-        let mut supervisor = Supervisor::default();
+        let mut supervisor = FrameNumbers::default();
         for act in acts {
             match act {
                 Act::Shoot => drop(model.shoot()),

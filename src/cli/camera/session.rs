@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::capture::{Camera, Event, SoftTrigger};
 use crate::cli::cameras;
 use crate::config::{self, ValidConfig};
-use crate::frame::{Frame, Nanos, Pool};
+use crate::frame::{CameraId, Frame, Nanos, Pool};
 use crate::sys::clock::{Clock, RealClock};
 
 /// Buffers besides those that the station would have: none wait for long here.
@@ -25,13 +25,14 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Opens and starts the camera of a configuration.
+    /// Opens and starts the camera of a configuration; of several, the first.
     ///
     /// # Errors
     /// When it cannot be opened or started.
     pub(super) fn open(file: &Path) -> Result<(ValidConfig, Self)> {
         let config = config::load(file)?;
-        let camera = cameras::open(&config.camera, &config.recipes, Arc::new(RealClock))?;
+        let camera =
+            cameras::open(config.camera(), CameraId(0), &config.recipes, Arc::new(RealClock))?;
         let slots = config.limits.queue_frames + BUFFERS_EXTRA;
         let pool = Pool::new(slots, camera.frame_bytes_max());
         let fire = camera.soft_trigger();

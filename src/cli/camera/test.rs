@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::known::Known;
 use super::session::Session;
 use crate::capture::diagnose::{Finding, Intervals, Measured, Severity, diagnose};
-use crate::capture::{Continuity, Damage, Event, Supervisor};
+use crate::capture::{Continuity, Damage, Event, FrameNumbers};
 use crate::config::Camera;
 use crate::frame::{FrameMeta, Nanos};
 use crate::sys::clock::{Clock, RealClock};
@@ -41,7 +41,7 @@ pub(super) struct Args {
 /// When the camera cannot be opened or started.
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let (config, mut session) = Session::open(&args.config)?;
-    let mut watch = Watch::new(&config.camera);
+    let mut watch = Watch::new(config.camera());
     watch.follow(&mut session, args.seconds);
     let shape = watch.shape;
     let measured = watch.finish();
@@ -65,7 +65,7 @@ struct Report<'a> {
 /// Follows a camera and counts.
 struct Watch {
     measured: Measured,
-    numbers: Supervisor,
+    numbers: FrameNumbers,
     /// The newest picture's shape.
     shape: Option<FrameMeta>,
     last: Option<Nanos>,
@@ -85,7 +85,7 @@ impl Watch {
         };
         let (shape, last, intervals_ms) = (None, None, Vec::new());
         let begun = RealClock.now();
-        Self { measured, numbers: Supervisor::default(), shape, last, intervals_ms, begun }
+        Self { measured, numbers: FrameNumbers::default(), shape, last, intervals_ms, begun }
     }
 
     fn follow(&mut self, session: &mut Session, seconds: u64) {

@@ -20,7 +20,9 @@ use crate::engine::{self, Backend};
 use crate::frame::{RecipeId, StationId};
 use crate::journal;
 use crate::message::{Mode, encode_verdict};
-use crate::pipeline::{Broker, Decision, Line, Observer, Parts, Recipe, Triggers};
+use crate::pipeline::{
+    Broker, Decision, Line, Observer, Parts, Queue, Recipe, StationCamera, Triggers,
+};
 use crate::publish;
 use crate::sys::clock::{Clock, RealClock};
 use crate::sys::log::{self, Level, LogSettings};
@@ -120,13 +122,14 @@ fn parts(
     let clock: Arc<dyn Clock> = Arc::new(RealClock);
     let engine = engine::open(&assets::bundle_source(&EngineSource::Demo), Backend::Cpu)?;
     let classes = engine.spec().classes.clone();
-    let recipe =
-        |(i, class): (usize, &String)| Recipe { id: RecipeId(i as u16 + 1), class: class.clone() };
+    let recipe = |(i, class): (usize, &String)| Recipe::new(RecipeId(i as u16 + 1), class);
     let camera =
         RenderedParts::new(Arc::clone(&clock), args.seed, args.parts, args.rate, &classes)?;
     Ok(Parts {
         station: StationId::new(STATION)?,
-        camera: Box::new(camera),
+        cameras: StationCamera::only(Box::new(camera)),
+        window_ms_max: 50,
+        queue: Queue::Every,
         engine,
         calibration: assets::calibration(&CalibrationSource::Demo)?,
         recipes: classes.iter().enumerate().map(recipe).collect(),

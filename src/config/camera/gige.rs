@@ -211,7 +211,7 @@ mod tests {
                          pixel_format = \"BayerRG8\"\n";
 
     fn gige_of(more: &str) -> Gige {
-        match read(&format!("{SMALL}{more}")).unwrap().camera.source {
+        match read(&format!("{SMALL}{more}")).unwrap().cameras.remove(0).source {
             CameraSource::Gige(gige) => gige,
             other => panic!("{other:?}"),
         }

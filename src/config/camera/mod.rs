@@ -1,4 +1,5 @@
-//! The `[camera]` table. Pure: what every camera has stands here, what one kind has in its file.
+//! The `[camera]` table, or several of them. Pure: what every camera has stands here, what one kind
+//! has in its file.
 
 mod geometry;
 mod gige;
@@ -9,13 +10,16 @@ mod webcam;
 
 pub use types::{
     Camera, CameraSource, Feature, FeatureValue, FileFormat, Gige, GigeLink, LineTrigger, Mode,
-    RecipeChoice, Region, Replay, Webcam,
+    QueuePolicy, RecipeChoice, Region, Replay, Webcam,
 };
 pub use v4l2::{Control, ControlValue, V4l2};
 
-use super::reader::Section;
+use super::reader::{Found, Section};
 use super::types::{Recipe, TriggerMode};
-use crate::frame::RecipeId;
+use crate::frame::{CameraName, RecipeId, VIEWS_MAX};
+
+/// What the only camera is called unless it has a name.
+const NAME_DEFAULT: &str = "camera";
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
@@ -25,11 +29,61 @@ enum Kind {
     Webcam,
 }
 
-pub(super) fn camera(
-    section: Section<'_>,
+/// The cameras that look at one part: `[camera]`, or several `[[camera]]`.
+pub(super) fn cameras(
+    top: &Section<'_>,
     recipes: &[Recipe],
     trigger: TriggerMode,
-) -> Option<Camera> {
+) -> Option<Vec<Camera>> {
+    let sections = top.one_or_more("camera");
+    let several = sections.len() > 1;
+    if sections.is_empty() || sections.len() > VIEWS_MAX {
+        top.missing("camera", &format!("one [camera], or 2 to {VIEWS_MAX} [[camera]] tables"));
+        return None;
+    }
+    let mut cameras: Vec<Camera> = Vec::new();
+    let mut whole = true;
+    for section in sections {
+        let read = camera(section, recipes, trigger, several, cameras.first());
+        whole &= read.is_some();
+        let Some((camera, checks)) = read else { continue };
+        checks.against(&camera, &cameras);
+        cameras.push(camera);
+    }
+    whole.then_some(cameras)
+}
+
+/// Fields of one of several cameras that must fit those of the others.
+struct Checks<'a> {
+    name: Option<Found<'a, &'a str>>,
+    queue: Option<Found<'a, &'a str>>,
+}
+
+impl Checks<'_> {
+    fn against(&self, camera: &Camera, others: &[Camera]) {
+        if let (Some(name), true) = (&self.name, others.iter().any(|o| o.name == camera.name)) {
+            name.refuse("used by another camera", "give every camera a name of its own");
+        }
+        if let (Some(queue), true) = (&self.queue, others.iter().any(|o| o.queue != camera.queue)) {
+            queue.refuse(
+                "the views of a part wait together",
+                "set the same queue at every [[camera]]",
+            );
+        }
+    }
+}
+
+fn camera<'a>(
+    section: Section<'a>,
+    recipes: &[Recipe],
+    trigger: TriggerMode,
+    several: bool,
+    first: Option<&Camera>,
+) -> Option<(Camera, Checks<'a>)> {
+    if several && !section.has("name") {
+        section.missing("name", "name each of several cameras, for example name = \"top\"");
+    }
+    let (name, named) = name(&section);
     let kinds = [
         ("replay", Kind::Replay),
         ("gige", Kind::Gige),
@@ -37,7 +91,10 @@ pub(super) fn camera(
         ("webcam", Kind::Webcam),
     ];
     let kind = section.word("kind", &kinds, 0);
-    let recipe = recipe_choice(&section, recipes);
+    let recipe = match first {
+        Some(first) => recipe_of_first(&section, first),
+        None => recipe_choice(&section, recipes),
+    };
     // Every kind is read, so that a slip in a table that is not in use is found, too.
     let replay = replay::replay(&section, kind == Kind::Replay);
     let gige = gige::gige(section.section("gige"), kind == Kind::Gige);
@@ -67,9 +124,37 @@ pub(super) fn camera(
     if kind == Kind::Webcam {
         section.unused(&["trigger"], "a webcam cannot be triggered: remove it");
     }
+    let queues = [("every", QueuePolicy::Every), ("latest", QueuePolicy::Latest)];
+    let same = first.and_then(|first| queues.iter().position(|(_, queue)| *queue == first.queue));
+    let queue = section.word("queue", &queues, same.unwrap_or(0));
+    let checks = Checks { name: named, queue: section.found_text("queue") };
     let geometry = geometry::geometry(section.section("geometry"));
     section.finish();
-    Some(Camera { source: source?, recipe: recipe?, software_trigger, geometry })
+    let (name, recipe) = (name?, recipe?);
+    let camera = Camera { name, source: source?, recipe, software_trigger, queue, geometry };
+    Some((camera, checks))
+}
+
+/// The first camera says which recipe a part belongs to; the others show the same part.
+fn recipe_of_first(section: &Section<'_>, first: &Camera) -> Option<RecipeChoice> {
+    let fixed = section.integer_optional("recipe", 0..=65535, "the only recipe");
+    let from = section.text("recipe_from", "none");
+    let what = "the first [[camera]] says which recipe a part belongs to";
+    let remedy = "remove it here";
+    fixed.iter().for_each(|found| found.refuse(what, remedy));
+    from.iter().for_each(|found| found.refuse(what, remedy));
+    Some(first.recipe.clone())
+}
+
+fn name<'a>(section: &Section<'a>) -> (Option<CameraName>, Option<Found<'a, &'a str>>) {
+    let found = section.text("name", &format!("\"{NAME_DEFAULT}\""));
+    let name = CameraName::new(found.as_ref().map_or(NAME_DEFAULT, |found| found.value));
+    if let (Err(_), Some(found)) = (&name, &found) {
+        let remedy =
+            format!("use 1 to {} ASCII letters, digits, '-', '_' or '.'", CameraName::BYTES_MAX);
+        found.refuse("not a name for a camera", remedy);
+    }
+    (name.ok(), found)
 }
 
 fn software_trigger(

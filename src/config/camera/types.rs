@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use super::v4l2::V4l2;
-use crate::frame::{Geometry, PixelFormat, RecipeId};
+use crate::frame::{CameraName, Geometry, PixelFormat, RecipeId};
 
 /// A camera and what becomes of its pictures.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Camera {
+    /// `name`: for people. Default `camera`.
+    pub name: CameraName,
     /// `kind` and the fields of that kind.
     pub source: CameraSource,
     /// Which recipe a picture belongs to. Default: the only recipe.
@@ -16,6 +18,17 @@ pub struct Camera {
     pub software_trigger: bool,
     /// `[camera.geometry]`: what of each picture the model sees. Default: the whole picture.
     pub geometry: Geometry,
+    /// `queue`: what becomes of pictures that wait when more come. Default `every`.
+    pub queue: QueuePolicy,
+}
+
+/// What becomes of pictures that wait for the engine when more come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueuePolicy {
+    /// `every`: all are looked at; what finds no room is answered without a verdict.
+    Every,
+    /// `latest`: a newer one replaces the one that waits, which is answered without a verdict.
+    Latest,
 }
 
 /// Where the pictures come from.

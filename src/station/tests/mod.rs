@@ -218,6 +218,27 @@ fn a_picture_after_the_wait_is_over_shows_the_next_part_even_before_the_tick() {
 }
 
 #[test]
+fn a_part_armed_before_the_camera_was_lost_is_answered_at_once_and_meets_no_later_picture() {
+    let mut bench = Bench::new(Mode::Single);
+    bench.command(arm("A"));
+    bench.now = bench.now.plus_ms(1);
+    bench.step(Event::Need(Need::Camera, false));
+    // The camera is back before the one who ticks: the pulse of A may have passed unseen.
+    bench.step(Event::Need(Need::Camera, true));
+    bench.command(arm("B"));
+    assert_eq!(bench.station.wait_max(bench.now), Nanos(0), "A is due");
+    let Action::Inspect(ticket) = bench.captured(None) else { panic!() };
+    assert_eq!(ticket.part.as_str(), "B");
+    let out = bench.wait(0);
+    let [Action::Answer(ticket, Reason::FrameLost)] = out[..] else { panic!("{out:?}") };
+    assert_eq!((ticket.part.as_str(), bench.station.unseen()), ("A", 0));
+    bench.command(arm("C"));
+    let out = bench.wait(ARM_WAIT_MS);
+    assert!(out.iter().any(|a| matches!(a, Action::Answer(t, _) if t.part.as_str() == "C")));
+    assert_eq!(bench.station.unseen(), 1, "the camera was there, and no picture came");
+}
+
+#[test]
 fn leaving_single_mode_answers_the_armed_parts() {
     let mut bench = Bench::new(Mode::Single);
     bench.command(arm("A"));

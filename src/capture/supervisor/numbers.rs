@@ -1,8 +1,5 @@
-//! Gaps and restarts: pure rules that hold for every camera.
-//!
-//! A camera numbers its frames; a number that is missing is a part nobody looked at, and it
-//! needs a verdict (never PASS) all the same. Numbers restart with each stream, so the
-//! supervisor is told about each restart.
+//! Frame numbers: a number that is missing is a part nobody looked at, and it needs a verdict
+//! (never PASS) all the same. Numbers restart with each stream.
 
 use std::ops::Range;
 
@@ -25,11 +22,11 @@ pub enum Continuity {
 
 /// Follows the frame numbers of one camera.
 #[derive(Clone, Debug, Default)]
-pub struct Supervisor {
+pub struct FrameNumbers {
     expected: Option<u64>,
 }
 
-impl Supervisor {
+impl FrameNumbers {
     /// A new stream: its first number is whatever comes.
     pub fn restart(&mut self) {
         self.expected = None;
@@ -53,38 +50,6 @@ impl Supervisor {
     }
 }
 
-/// Pauses between attempts to start a camera again: doubled each time, from
-/// [`Backoff::FIRST_MS`] to [`Backoff::LAST_MS`].
-#[derive(Clone, Debug)]
-pub struct Backoff {
-    next_ms: u64,
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self { next_ms: Self::FIRST_MS }
-    }
-}
-
-impl Backoff {
-    /// First pause in milliseconds: a power blip is over by then.
-    pub const FIRST_MS: u64 = 250;
-    /// Longest pause in milliseconds: a repaired cable is noticed within it.
-    pub const LAST_MS: u64 = 5_000;
-
-    /// The pause before the next attempt.
-    pub fn next_ms(&mut self) -> u64 {
-        let now = self.next_ms;
-        self.next_ms = (now * 2).min(Self::LAST_MS);
-        now
-    }
-
-    /// The camera streams again.
-    pub fn reset(&mut self) {
-        *self = Self::default();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,20 +57,11 @@ mod tests {
 
     #[test]
     fn a_jump_beyond_the_limit_is_a_restart_and_not_a_flood_of_lost_parts() {
-        let mut s = Supervisor::default();
+        let mut s = FrameNumbers::default();
         s.observe(1);
         assert_eq!(s.observe(2 + GAP_PARTS_MAX), Continuity::Gap(2..2 + GAP_PARTS_MAX));
         assert_eq!(s.observe(u64::MAX - 1), Continuity::Jump);
         assert_eq!(s.observe(u64::MAX), Continuity::InOrder);
-    }
-
-    #[test]
-    fn pauses_grow_to_the_limit_and_start_small_after_a_success() {
-        let mut b = Backoff::default();
-        let pauses: Vec<u64> = (0..7).map(|_| b.next_ms()).collect();
-        assert_eq!(pauses, [250, 500, 1000, 2000, 4000, 5000, 5000]);
-        b.reset();
-        assert_eq!(b.next_ms(), 250);
     }
 
     proptest! {
@@ -116,7 +72,7 @@ mod tests {
             first in 0u64..1_000_000,
             steps in proptest::collection::vec(-3i64..40, 1..200),
         ) {
-            let mut s = Supervisor::default();
+            let mut s = FrameNumbers::default();
             let mut seen = vec![];
             let mut seq = first;
             for step in std::iter::once(0).chain(steps) {
