@@ -140,3 +140,28 @@ fn the_aid_shows_the_sharper_picture_with_the_longer_bar() {
     assert_eq!(output.status.code(), Some(2));
     assert!(said(&output).contains("does not lie in the picture"), "{}", said(&output));
 }
+
+#[test]
+fn the_list_says_that_a_configured_camera_is_not_there_and_files_have_no_settings() {
+    let mut bench = Bench::new(NO_BROKER);
+    bench.pictures(1);
+    let output = camera(&bench, &["list"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(said(&output).contains("config  replay "), "{}", said(&output));
+    let output = camera(&bench, &["show"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("files have no settings"), "{}", said(&output));
+    bench.camera("");
+    let config = bench.config().replace("folder = \"frames\"", "kind = \"webcam\"");
+    let file = bench.path("webcam.toml");
+    std::fs::write(&file, config + "[camera.webcam]\nindex = 255\n").unwrap();
+    let crrd = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_crrd"));
+        command.args(arguments).arg("--config").arg(&file).output().unwrap()
+    };
+    let output = crrd(&["camera", "list"]);
+    assert!(said(&output).contains("/dev/video255, which was NOT found"), "{}", said(&output));
+    let output = crrd(&["camera", "test"]);
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("webcam"), "{}", said(&output));
+}

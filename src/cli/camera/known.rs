@@ -102,7 +102,7 @@ fn ethernet(gige: &Gige) -> Link {
 }
 
 /// Speed of the USB port that a video device hangs on: of the nearest device of the bus above it.
-fn usb_mbit(device: &str) -> Option<u32> {
+pub(super) fn usb_mbit(device: &str) -> Option<u32> {
     let device = Path::new("/sys/class/video4linux").join(device).join("device");
     let device = device.canonicalize().ok()?;
     // Whole numbers but for the slowest, 1.5 Mbit/s, which no camera uses.

@@ -3,7 +3,9 @@
 
 mod focus;
 mod known;
+mod list;
 mod session;
+mod show;
 mod snapshot;
 mod test;
 
@@ -11,7 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-/// Looks at the camera of a configuration: pictures, rate and losses, focus and exposure.
+/// Looks at cameras: what is there, its settings, pictures, rate and losses, focus and exposure
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -20,6 +22,8 @@ pub struct Args {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum Command {
+    List(list::Args),
+    Show(show::Args),
     Test(test::Args),
     Snapshot(snapshot::Args),
     Focus(focus::Args),
@@ -31,6 +35,8 @@ enum Command {
 /// When the configuration or the camera cannot be used.
 pub fn run(args: &Args) -> Result<ExitCode> {
     match &args.command {
+        Command::List(args) => list::run(args),
+        Command::Show(args) => show::run(args),
         Command::Test(args) => test::run(args),
         Command::Snapshot(args) => snapshot::run(args),
         Command::Focus(args) => focus::run(args),
