@@ -186,7 +186,7 @@ impl CaptureStage {
             }
         }
         match &picture {
-            Ok(frame) => self.tally.copies = frame.meta.facts.copies,
+            Ok(frame) => self.tally.copies = frame.meta.copies(),
             Err(Damage::Unreadable) => self.note("a frame came damaged"),
             Err(Damage::NoBuffer) => self.note("no free buffer: more parts than are inspected"),
             Err(Damage::Lost) => self.note("the camera did not deliver a frame"),
