@@ -54,8 +54,9 @@ impl Broker {
     /// The same with these lines in its configuration.
     pub(crate) fn start_with(lines: &str) -> Option<Self> {
         let port = free_port();
-        let fixed =
-            format!("listener {port} 127.0.0.1\npersistence false\nmax_queued_messages 0\n");
+        let fixed = format!(
+            "listener {port} 127.0.0.1\npersistence false\nmax_queued_messages 0\nset_tcp_nodelay true\n"
+        );
         Self::start_from(&(fixed + lines), port)
     }
 
