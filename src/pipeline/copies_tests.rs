@@ -5,12 +5,17 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use super::tests::{parts, run, spec};
+use super::*;
 use crate::capture::replay::{RecipeChoice, Replay, ReplayOptions, Source};
+use crate::capture::v4l2::model::Model;
+use crate::capture::v4l2::{V4l2, V4l2Options, Way};
 use crate::capture::{Camera, CameraError, CameraStats, Event};
 use crate::engine::{Engine, EngineError, ModelSpec};
 use crate::frame::{AnomalyMap, CameraId, Nanos, PixelFormat, Pool, RecipeId};
 use crate::judge::Outcome;
 use crate::sys::clock::RealClock;
+use crate::sys::notify::Notify;
+use crate::sys::shutdown::Shutdown;
 
 const FRAMES: u8 = 40;
 
@@ -24,7 +29,7 @@ fn note(seen: &Seen, bytes: &[u8]) {
 
 /// Notes where the pictures lie that the camera hands over.
 struct Watched {
-    inner: Replay,
+    inner: Box<dyn Camera>,
     seen: Seen,
 }
 
@@ -40,7 +45,7 @@ impl Camera for Watched {
     fn next(&mut self, deadline: Nanos) -> Result<Event, CameraError> {
         let event = self.inner.next(deadline)?;
         if let Event::Frame { frame, .. } = &event {
-            assert_eq!(frame.meta.facts.copies, 0, "the file was read into the buffer");
+            assert_eq!(frame.meta.facts.copies, 0);
             note(&self.seen, &frame.lease);
         }
         Ok(event)
@@ -97,7 +102,7 @@ fn addresses(dir: &Path, width: usize, height: usize) -> (Places, Places) {
         faults: None,
     };
     let (given, read) = (Seen::default(), Seen::default());
-    let inner = Replay::open(options, Arc::new(RealClock)).unwrap();
+    let inner = Box::new(Replay::open(options, Arc::new(RealClock)).unwrap());
     let camera = Watched { inner, seen: Arc::clone(&given) };
     let (mut parts, seen) = parts(&dir.join("state"), Box::new(camera));
     parts.engine = Box::new(Reader { spec: spec(), seen: Arc::clone(&read) });
@@ -127,4 +132,65 @@ fn a_frame_of_another_size_is_made_into_the_one_input_buffer() {
     let places: BTreeSet<usize> = read.iter().map(|(at, _)| *at).collect();
     assert_eq!((given.len(), places.len()), (usize::from(FRAMES), 1));
     assert!(given.iter().all(|(at, _)| !places.contains(at)));
+}
+
+/// Runs a camera of the kernel through a line; its places, where (camera, engine) saw pictures, and
+/// copies of each on the health topic.
+fn of_the_kernel(way: Way) -> (Model, Places, Places, u8) {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = spec();
+    let model = Model::with(|m| m.sequence = 0);
+    let options = V4l2Options {
+        device: "/dev/video-model".into(),
+        format: PixelFormat::Rgb8,
+        width: spec.input_width as u32,
+        height: spec.input_height as u32,
+        interval: None,
+        way,
+        buffers: Some(6),
+        controls: vec![],
+        camera: CameraId(0),
+    };
+    let inner = V4l2::open_by(options, model.opener(), Arc::new(RealClock)).unwrap();
+    let (given, read) = (Seen::default(), Seen::default());
+    let camera = Watched { inner: Box::new(inner), seen: Arc::clone(&given) };
+    let (mut parts, seen) = parts(&dir.path().join("state"), Box::new(camera));
+    parts.engine = Box::new(Reader { spec, seen: Arc::clone(&read) });
+    parts.triggers.recipe = Some(RecipeId(1));
+    let line = Line::start(parts).unwrap();
+    let board = Arc::clone(&line.board);
+    let mut places = BTreeSet::new();
+    for _ in 0..FRAMES {
+        // One after the other, so that no picture is without a buffer.
+        while !model.shoot() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let record = seen.recv().unwrap();
+        assert_eq!(record.verdict.outcome(), Outcome::Pass, "{record:?}");
+        places.extend(model.places());
+    }
+    let health = board.camera_health().remove(0);
+    assert_eq!((health.delivered, health.incomplete, health.lost), (u64::from(FRAMES), 0, 0));
+    let shutdown = Shutdown::manual();
+    shutdown.request();
+    line.run(&shutdown, &Notify::silent()).unwrap();
+    model.assert_well_treated();
+    let given = given.lock().unwrap().clone();
+    if way == Way::Mmap {
+        assert!(given.iter().all(|(at, _)| places.contains(at)), "the driver's own buffers");
+    }
+    let read = read.lock().unwrap().clone();
+    (model, given, read, health.copies)
+}
+
+#[test]
+fn a_picture_of_the_kernel_is_read_by_the_engine_in_the_drivers_own_buffer() {
+    for way in [Way::Mmap, Way::UserPtr] {
+        let (model, given, read, copies) = of_the_kernel(way);
+        assert_eq!(copies, 0, "as the health topic tells it");
+        assert_eq!(given, read, "the same places with the same bytes, in order");
+        let bytes: Vec<u8> = read.iter().map(|(_, byte)| *byte).collect();
+        assert_eq!(bytes, (0..FRAMES).collect::<Vec<_>>(), "each picture once");
+        assert_eq!(model.mapped(), 0, "every buffer came home");
+    }
 }

@@ -147,7 +147,7 @@ fn the_list_says_that_a_configured_camera_is_not_there_and_files_have_no_setting
     bench.pictures(1);
     let output = camera(&bench, &["list"]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    assert!(said(&output).contains("config  replay "), "{}", said(&output));
+    assert!(said(&output).contains("config  camera: replay "), "{}", said(&output));
     let output = camera(&bench, &["show"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(said(&output).contains("files have no settings"), "{}", said(&output));
@@ -164,4 +164,52 @@ fn the_list_says_that_a_configured_camera_is_not_there_and_files_have_no_setting
     let output = crrd(&["camera", "test"]);
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
     assert!(said(&output).contains("webcam"), "{}", said(&output));
+}
+
+#[test]
+fn one_of_several_cameras_is_looked_at_by_its_name() {
+    let mut bench = Bench::new(NO_BROKER);
+    for (folder, side) in [("top", 32), ("side", 16)] {
+        bench.sized_picture(&format!("{folder}/0.png"), &image::RgbImage::new(side, side));
+    }
+    bench.camera("");
+    let cameras = "[[camera]]\nname = \"top\"\nfolder = \"frames/top\"\n\
+                   [[camera]]\nname = \"side\"\nkind = \"v4l2\"\n[camera.v4l2]\n\
+                   device = \"/dev/video254\"\npixel_format = \"Mono8\"\nwidth = 64\nheight = 48\n\
+                   [[camera]]\nname = \"end\"\nfolder = \"frames/side\"";
+    let config = bench.config().replace("[camera]\nfolder = \"frames\"", cameras);
+    let file = bench.path("three.toml");
+    std::fs::write(&file, config).unwrap();
+    let crrd = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_crrd"));
+        command.arg("camera").args(arguments).arg("--config").arg(&file).output().unwrap()
+    };
+    let out = bench.path("shot.png");
+    let out = out.to_str().unwrap();
+    for (name, size) in [("top", "32x32"), ("end", "16x16")] {
+        let output = crrd(&["snapshot", "--camera", name, "--out", out]);
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        assert!(said(&output).contains(size), "{}", said(&output));
+    }
+    for command in [&["test"][..], &["show"], &["focus"], &["snapshot", "--out", out]] {
+        let output = crrd(command);
+        assert_eq!(output.status.code(), Some(2), "{command:?}");
+        assert!(
+            said(&output).contains("name one by --camera: top, side, end"),
+            "{}",
+            said(&output)
+        );
+        let output = crrd(&[command, &["--camera", "left"]].concat());
+        assert!(said(&output).contains("no camera \"left\""), "{}", said(&output));
+    }
+    // A node that is not there is named with what to look for.
+    for command in [&["show", "--camera", "side"][..], &["test", "--camera", "side"]] {
+        let output = crrd(command);
+        assert_eq!(output.status.code(), Some(2), "{command:?}");
+        let text = said(&output);
+        assert!(text.contains("/dev/video254") && text.contains("is it plugged in"), "{text}");
+    }
+    let text = said(&crrd(&["list"]));
+    assert!(text.contains("config  side: v4l2 /dev/video254, which was NOT found"), "{text}");
+    assert!(text.contains("config  end: replay "), "{text}");
 }

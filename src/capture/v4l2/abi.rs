@@ -53,6 +53,8 @@ pub(super) const STREAMON: Request<i32> = write(18);
 pub(super) const STREAMOFF: Request<i32> = write(19);
 pub(super) const S_PARM: Request<StreamParameters> = both(22);
 pub(super) const QUERYMENU: Request<QueryMenu> = both(37);
+pub(super) const ENUM_FRAMESIZES: Request<SizeDescription> = both(74);
+pub(super) const ENUM_FRAMEINTERVALS: Request<IntervalDescription> = both(75);
 pub(super) const G_EXT_CTRLS: Request<ExtControls> = both(71);
 pub(super) const S_EXT_CTRLS: Request<ExtControls> = both(72);
 pub(super) const QUERY_EXT_CTRL: Request<QueryExtControl> = both(103);
@@ -72,6 +74,8 @@ pub(super) const BUF_FLAG_ERROR: u32 = 0x40;
 pub(super) const BUF_FLAG_TIMESTAMP_MASK: u32 = 0xe000;
 pub(super) const BUF_FLAG_TIMESTAMP_MONOTONIC: u32 = 0x2000;
 pub(super) const CTRL_FLAG_NEXT_CTRL: u32 = 0x8000_0000;
+/// Kind of an entry that is one size or interval; others are ranges.
+pub(super) const DISCRETE: u32 = 1;
 
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
@@ -95,6 +99,32 @@ pub(super) struct FormatDescription {
     pub(super) pixel_format: u32,
     pub(super) mbus_code: u32,
     pub(super) reserved: [u32; 3],
+}
+
+/// `v4l2_frmsizeenum`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(super) struct SizeDescription {
+    pub(super) index: u32,
+    pub(super) pixel_format: u32,
+    pub(super) kind: u32,
+    /// Width and height; or of a range, smallest, largest and step of each.
+    pub(super) sizes: [u32; 6],
+    pub(super) reserved: [u32; 2],
+}
+
+/// `v4l2_frmivalenum`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(super) struct IntervalDescription {
+    pub(super) index: u32,
+    pub(super) pixel_format: u32,
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) kind: u32,
+    /// Seconds as a fraction; or of a range, the shortest, the longest and the step.
+    pub(super) intervals: [[u32; 2]; 3],
+    pub(super) reserved: [u32; 2],
 }
 
 #[repr(C)]
@@ -338,6 +368,8 @@ const _: () = {
     assert!(STREAMOFF.number == 0x4004_5613);
     assert!(S_PARM.number == 0xc0cc_5616);
     assert!(QUERYMENU.number == 0xc02c_5625);
+    assert!(ENUM_FRAMESIZES.number == 0xc02c_564a);
+    assert!(ENUM_FRAMEINTERVALS.number == 0xc034_564b);
     assert!(G_EXT_CTRLS.number == 0xc020_5647);
     assert!(S_EXT_CTRLS.number == 0xc020_5648);
     assert!(QUERY_EXT_CTRL.number == 0xc0e8_5667);

@@ -19,6 +19,13 @@ pub trait Device: Send + Sync {
     /// The pixel formats it offers.
     fn formats(&self) -> io::Result<Vec<FourCc>>;
 
+    /// The picture sizes of a format; none when the driver does not list them.
+    fn sizes(&self, format: FourCc) -> io::Result<Vec<Sizes>>;
+
+    /// The times between two pictures of a format and size; none when the driver does not list
+    /// them. Of a range, the shortest and the longest.
+    fn intervals(&self, format: FourCc, size: (u32, u32)) -> io::Result<Vec<Interval>>;
+
     /// Asks for a format; what the driver made of it.
     fn set_format(&self, format: FourCc, size: (u32, u32)) -> io::Result<Layout>;
 
@@ -91,6 +98,22 @@ pub struct Layout {
     pub planes: u32,
     /// Whether a picture has all its rows of one moment.
     pub progressive: bool,
+}
+
+/// Picture sizes that a format has, (width, height) in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sizes {
+    /// This one.
+    One((u32, u32)),
+    /// All from the smallest to the largest in these steps.
+    Range {
+        /// Smallest.
+        min: (u32, u32),
+        /// Largest.
+        max: (u32, u32),
+        /// From one to the next.
+        step: (u32, u32),
+    },
 }
 
 /// Seconds between two frames, as a fraction.

@@ -11,14 +11,16 @@
 //! because a triggered camera has nothing to say between two parts.
 
 mod abi;
+mod describe;
 pub mod device;
 mod fourcc;
 mod kernel;
 #[cfg(test)]
-mod model;
+pub(crate) mod model;
 mod settings;
 mod stream;
 
+pub use describe::{ControlState, Description, FormatState, describe};
 pub use device::{Device, Interval, Way};
 pub use fourcc::FourCc;
 pub use kernel::Kernel;
@@ -333,16 +335,37 @@ impl Drop for Stream {
 
 fn open(options: &V4l2Options, opener: &mut Opener) -> Result<Arc<dyn Device>, CameraError> {
     opener().map_err(|error| {
-        let remedy = match error.kind() {
-            io::ErrorKind::NotFound => "is it plugged in, and is its driver loaded?",
-            io::ErrorKind::PermissionDenied => {
-                "the user needs the group video, and the service the drop-in systemd/camera.conf"
-            }
-            _ => "is it a camera, and does no other program use it?",
-        };
-        let message = format!("cannot open the camera {}: {remedy}", options.device.display());
+        let (path, remedy) = (options.device.display(), remedy(&error));
+        let message = format!("cannot open the camera {path}: {remedy}");
         CameraError::with_source(CameraErrorKind::Open, message, error)
     })
+}
+
+/// What the video node `path` has to set, and how it is set now. Reads only: another program may
+/// stream from it meanwhile.
+///
+/// # Errors
+/// When it cannot be opened or asked.
+pub fn show(path: &std::path::Path) -> Result<Description, CameraError> {
+    let failed = |error: io::Error| {
+        let message = format!("cannot open the camera {}: {}", path.display(), remedy(&error));
+        CameraError::with_source(CameraErrorKind::Open, message, error)
+    };
+    let kernel = Kernel::open(path).map_err(failed)?;
+    describe(&kernel).map_err(|error| {
+        let message = format!("{} cannot be asked what it has", path.display());
+        CameraError::with_source(CameraErrorKind::Open, message, error)
+    })
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "is it plugged in, and is its driver loaded?",
+        io::ErrorKind::PermissionDenied => {
+            "the user needs the group video, and the service the drop-in systemd/camera.conf"
+        }
+        _ => "is it a camera, and does no other program use it?",
+    }
 }
 
 /// Why no buffers came.

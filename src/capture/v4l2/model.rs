@@ -8,36 +8,38 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::device::{Card, Control, ControlKind, Device, Filled, Interval, Layout, Ready, Way};
+use super::device::{
+    Card, Control, ControlKind, Device, Filled, Interval, Layout, Ready, Sizes, Way,
+};
 use super::fourcc::FourCc;
 use crate::frame::{Memory, PixelFormat, Slab};
 
 /// A model; clones are the same device, as two descriptors of one node are.
 #[derive(Clone)]
-pub(super) struct Model(Arc<Mutex<State>>);
+pub(crate) struct Model(Arc<Mutex<State>>);
 
-pub(super) struct State {
+pub(crate) struct State {
     /// The largest size; others are rounded down to multiples of eight.
-    pub(super) size_max: (u32, u32),
-    pub(super) formats: Vec<PixelFormat>,
+    pub(crate) size_max: (u32, u32),
+    pub(crate) formats: Vec<PixelFormat>,
     /// Bytes after each row.
-    pub(super) padding: u32,
-    pub(super) planes: u32,
-    pub(super) progressive: bool,
-    pub(super) rates_hz: Vec<u32>,
-    pub(super) controls: Vec<(Control, i64)>,
+    pub(crate) padding: u32,
+    pub(crate) planes: u32,
+    pub(crate) progressive: bool,
+    pub(crate) rates_hz: Vec<u32>,
+    pub(crate) controls: Vec<(Control, i64)>,
     /// Whether it can write into given memory.
-    pub(super) user_memory: bool,
+    pub(crate) user_memory: bool,
     /// Whether buffers can be freed while they are still mapped (Linux 4.20 and newer).
-    pub(super) orphans: bool,
-    pub(super) exports: bool,
-    pub(super) buffers_max: u32,
+    pub(crate) orphans: bool,
+    pub(crate) exports: bool,
+    pub(crate) buffers_max: u32,
     /// The sequence number of the next picture.
-    pub(super) sequence: u32,
+    pub(crate) sequence: u32,
     /// Added to the sequence number with each picture.
-    pub(super) count_by: u32,
+    pub(crate) count_by: u32,
     /// What a picture may be: damaged, cut short, late.
-    pub(super) next: Shot,
+    pub(crate) next: Shot,
     layout: Option<Layout>,
     way: Way,
     slots: Vec<Slot>,
@@ -47,17 +49,17 @@ pub(super) struct State {
     plugged: bool,
     mapped: Arc<Mutex<usize>>,
     /// Each request, by name.
-    pub(super) log: Vec<&'static str>,
+    pub(crate) log: Vec<&'static str>,
     violations: Vec<String>,
 }
 
 /// How the next picture comes.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Shot {
-    pub(super) damaged: bool,
-    pub(super) bytes_short: u32,
-    pub(super) offset: u32,
-    pub(super) age_ns: u64,
+pub(crate) struct Shot {
+    pub(crate) damaged: bool,
+    pub(crate) bytes_short: u32,
+    pub(crate) offset: u32,
+    pub(crate) age_ns: u64,
 }
 
 enum Slot {
@@ -102,7 +104,7 @@ fn refused(errno: i32) -> io::Error {
 
 impl Model {
     /// A camera of 64x48 pixels that has everything.
-    pub(super) fn new() -> Model {
+    pub(crate) fn new() -> Model {
         Model(Arc::new(Mutex::new(State {
             size_max: (64, 48),
             formats: PixelFormat::ALL.to_vec(),
@@ -132,18 +134,18 @@ impl Model {
     }
 
     /// The same with something changed.
-    pub(super) fn with(change: impl FnOnce(&mut State)) -> Model {
+    pub(crate) fn with(change: impl FnOnce(&mut State)) -> Model {
         let model = Model::new();
         change(&mut model.state());
         model
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }
 
     /// The sensor takes a picture: into the oldest queued buffer, or into nothing.
-    pub(super) fn shoot(&self) -> bool {
+    pub(crate) fn shoot(&self) -> bool {
         let mut state = self.state();
         if !state.streaming || !state.plugged {
             return false;
@@ -160,16 +162,16 @@ impl Model {
     }
 
     /// Pictures that nobody could ever receive.
-    pub(super) fn skip(&self, frames: u32) {
+    pub(crate) fn skip(&self, frames: u32) {
         let mut state = self.state();
         state.sequence = state.sequence.wrapping_add(frames);
     }
 
-    pub(super) fn unplug(&self) {
+    pub(crate) fn unplug(&self) {
         self.state().plugged = false;
     }
 
-    pub(super) fn plug_in_again(&self) {
+    pub(crate) fn plug_in_again(&self) {
         let mut state = self.state();
         state.plugged = true;
         state.streaming = false;
@@ -183,7 +185,7 @@ impl Model {
 
     /// A program opens the node anew, which closed it before: its queue is released, unless
     /// mappings keep the node open.
-    pub(super) fn open_anew(&self) {
+    pub(crate) fn open_anew(&self) {
         let mut state = self.state();
         if *state.mapped.lock().unwrap() == 0 {
             state.slots.clear();
@@ -191,19 +193,40 @@ impl Model {
     }
 
     /// Mapped buffers that are alive, those of former streams included.
-    pub(super) fn mapped(&self) -> usize {
+    pub(crate) fn mapped(&self) -> usize {
         let mapped = Arc::clone(&self.state().mapped);
         *mapped.lock().unwrap()
     }
 
+    /// Where the buffers of the stream lie, whoever has them.
+    pub(crate) fn places(&self) -> Vec<usize> {
+        let state = self.state();
+        let place = |slot: &Slot| match slot {
+            Slot::Idle => None,
+            Slot::Mapped(at) => Some(*at),
+            Slot::Queued(slab) => Some(slab.bytes().as_ptr() as usize),
+        };
+        state.slots.iter().filter_map(place).collect()
+    }
+
+    /// Opens this model as a camera would open a node.
+    pub(crate) fn opener(&self) -> super::Opener {
+        let model = self.clone();
+        Box::new(move || {
+            model.open_anew();
+            let device: Arc<dyn Device> = Arc::new(model.clone());
+            device.card().map(|_| device)
+        })
+    }
+
     /// Empty and filled buffers with the driver.
-    pub(super) fn with_driver(&self) -> (usize, usize) {
+    pub(crate) fn with_driver(&self) -> (usize, usize) {
         let state = self.state();
         (state.queued.len(), state.done.len())
     }
 
     #[track_caller]
-    pub(super) fn assert_well_treated(&self) {
+    pub(crate) fn assert_well_treated(&self) {
         let state = self.state();
         assert!(state.violations.is_empty(), "{:#?}", state.violations);
     }
@@ -270,6 +293,19 @@ impl Device for Model {
         state.present("ENUM_FMT")?;
         let known = state.formats.iter().map(|format| FourCc::of(*format));
         Ok(known.chain([FourCc(u32::from_le_bytes(*b"pRAA"))]).collect())
+    }
+
+    fn sizes(&self, format: FourCc) -> io::Result<Vec<Sizes>> {
+        let mut state = self.state();
+        state.present("ENUM_FRAMESIZES")?;
+        let range = Sizes::Range { min: (8, 1), max: state.size_max, step: (8, 1) };
+        Ok(format.format().map(|_| range).into_iter().collect())
+    }
+
+    fn intervals(&self, _: FourCc, _: (u32, u32)) -> io::Result<Vec<Interval>> {
+        let mut state = self.state();
+        state.present("ENUM_FRAMEINTERVALS")?;
+        Ok(state.rates_hz.iter().map(|hz| Interval { seconds: 1, per: *hz }).collect())
     }
 
     fn set_format(&self, format: FourCc, (width, height): (u32, u32)) -> io::Result<Layout> {

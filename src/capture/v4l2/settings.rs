@@ -138,8 +138,13 @@ fn interval(device: &dyn Device, wanted: Interval, at: &Place) -> Result<(), Cam
     }
 }
 
-/// Every control of the device that can be set or read.
+/// The same, naming the device when that fails.
 fn list(device: &dyn Device, at: &Place) -> Result<Vec<Control>, CameraError> {
+    list_controls(device).map_err(|error| at.failed("cannot list its controls", error))
+}
+
+/// Every control of the device that can be set or read.
+pub(super) fn list_controls(device: &dyn Device) -> io::Result<Vec<Control>> {
     let mut found: Vec<Control> = Vec::new();
     while found.len() < CONTROLS_MAX {
         let after = found.last().map_or(0, |control| control.id);
@@ -150,7 +155,7 @@ fn list(device: &dyn Device, at: &Place) -> Result<Vec<Control>, CameraError> {
             Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOTTY)) => {
                 break;
             }
-            Err(error) => return Err(at.failed("cannot list its controls", error)),
+            Err(error) => return Err(error),
         }
     }
     found.retain(|control| !control.disabled() && control.kind != ControlKind::Other);
@@ -274,6 +279,14 @@ fn expected(kind: ControlKind) -> &'static str {
     }
 }
 
+/// The choices of a menu with their numbers.
+pub(super) fn menu(device: &dyn Device, control: &Control) -> Vec<(i64, String)> {
+    let indices = control.minimum..=control.maximum.min(MENU_ITEMS_MAX);
+    // Menus have holes.
+    let item = |index| Some((index, device.menu_item(control.id, index as u32).ok()?));
+    indices.filter_map(item).collect()
+}
+
 fn choice(
     device: &dyn Device,
     control: &Control,
@@ -281,14 +294,10 @@ fn choice(
     setting: &Setting,
     at: &Place,
 ) -> Result<i64, CameraError> {
-    let mut words = Vec::new();
-    for index in control.minimum..=control.maximum.min(MENU_ITEMS_MAX) {
-        // Menus have holes.
-        let Ok(item) = device.menu_item(control.id, index as u32) else { continue };
-        if item.eq_ignore_ascii_case(word) {
-            return Ok(index);
-        }
-        words.push(format!("{item:?}"));
+    let items = menu(device, control);
+    if let Some((index, _)) = items.iter().find(|(_, item)| item.eq_ignore_ascii_case(word)) {
+        return Ok(*index);
     }
+    let words: Vec<String> = items.iter().map(|(_, item)| format!("{item:?}")).collect();
     Err(at.refuse(format_args!("has no {word:?} for {}: use {}", setting.name, words.join(" or "))))
 }

@@ -28,13 +28,7 @@ fn options() -> V4l2Options {
 }
 
 fn try_open(model: &Model, options: V4l2Options) -> Result<V4l2, CameraError> {
-    let model = model.clone();
-    let opener: Opener = Box::new(move || {
-        model.open_anew();
-        let device: Arc<dyn Device> = Arc::new(model.clone());
-        device.card().map(|_| device)
-    });
-    V4l2::open_by(options, opener, Arc::new(RealClock))
+    V4l2::open_by(options, model.opener(), Arc::new(RealClock))
 }
 
 fn refusal(model: &Model, options: V4l2Options) -> String {

@@ -1,13 +1,13 @@
 //! `crrd camera focus`: an aid for focus, aperture and light, live on a terminal.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 
 use anyhow::{Context, Result};
 
 use super::session::Session;
+use super::which::Which;
 use crate::frame::Nanos;
 use crate::image::{BINS, Quality, Window, measure};
 use crate::sys::clock::{Clock, RealClock};
@@ -27,9 +27,8 @@ const MEAN_RANGE: std::ops::RangeInclusive<f64> = 40.0..=215.0;
 /// is full again. Ends with Ctrl-C.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
-    /// Configuration file
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    which: Which,
     /// Only this part of the picture counts: X,Y,WIDTH,HEIGHT in pixels
     #[arg(long, value_name = "X,Y,W,H")]
     window: Option<WindowArg>,
@@ -62,7 +61,7 @@ impl FromStr for WindowArg {
 /// # Errors
 /// When the camera cannot be used, no picture comes, or the window is not in it.
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let (_, mut session) = Session::open(&args.config)?;
+    let mut session = Session::open(&args.which.chosen()?)?;
     let mut out = std::io::stdout().lock();
     let live = out.is_terminal();
     let (mut best, mut shown) = (0.0f64, 0u64);

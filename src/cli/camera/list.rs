@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::known::usb_mbit;
 use crate::capture::gige;
-use crate::config::{self, CameraSource};
+use crate::config::{self, Camera, CameraSource};
 use crate::sys::fs;
 
 /// Where the kernel lists its video nodes.
@@ -55,6 +55,8 @@ struct Line {
 /// The camera that a configuration names.
 #[derive(Debug, Serialize)]
 struct Configured {
+    /// What the configuration calls it.
+    name: String,
     kind: &'static str,
     device: String,
     /// `None` for what is no device.
@@ -78,7 +80,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if let Some(file) = &args.config {
         let config = config::load(file)?;
         let cameras = config.cameras.iter();
-        let configured = cameras.map(|camera| configured(&camera.source, &report.cameras));
+        let configured = cameras.map(|camera| configured(camera, &report.cameras));
         report.configured = configured.collect();
     }
     match args.json {
@@ -112,26 +114,27 @@ fn video_nodes(class: &Path, report: &mut Report) {
     }
 }
 
-fn configured(source: &CameraSource, cameras: &[Line]) -> Configured {
-    let among = |device: &str| {
-        let same = |line: &Line| line.device == device || mentions(line, device);
-        Some(cameras.iter().any(same))
+fn configured(camera: &Camera, cameras: &[Line]) -> Configured {
+    let name = camera.name.to_string();
+    let among = |device: String| {
+        let same = |line: &Line| line.device == device || mentions(line, &device);
+        (cameras.iter().any(same), device)
     };
-    if let CameraSource::Gige(gige) = source {
-        let found = among(&gige.device);
-        return Configured { kind: "gige", device: gige.device.clone(), found };
-    }
-    if let CameraSource::Webcam(webcam) = source {
-        let device = format!("/dev/video{}", webcam.index);
-        let found = among(&device);
-        return Configured { kind: "webcam", device, found };
-    }
-    if let CameraSource::Replay(replay) = source {
-        let device = replay.folder.display().to_string();
-        return Configured { kind: "replay", device, found: None };
-    }
-    let device = "a kind that is not listed here: see the configuration".to_owned();
-    Configured { kind: "other", device, found: None }
+    let (kind, (found, device)) = match &camera.source {
+        CameraSource::Replay(replay) => {
+            let device = replay.folder.display().to_string();
+            return Configured { name, kind: "replay", device, found: None };
+        }
+        CameraSource::Gige(gige) => ("gige", among(gige.device.clone())),
+        CameraSource::Webcam(webcam) => ("webcam", among(format!("/dev/video{}", webcam.index))),
+        CameraSource::V4l2(v4l2) => {
+            // A name that stays is a link to the node.
+            let node = v4l2.device.canonicalize().unwrap_or_else(|_| v4l2.device.clone());
+            let (found, _) = among(node.display().to_string());
+            ("v4l2", (found, v4l2.device.display().to_string()))
+        }
+    };
+    Configured { name, kind, device, found: Some(found) }
 }
 
 /// Whether a GenICam camera is called so: by its serial number or its address.
@@ -152,13 +155,13 @@ impl Report {
         for note in &self.notes {
             out += &format!("note    {note}\n");
         }
-        for Configured { kind, device, found } in &self.configured {
+        for Configured { name, kind, device, found } in &self.configured {
             let word = match found {
                 Some(true) => ", which is there",
                 Some(false) => ", which was NOT found",
                 None => "",
             };
-            out += &format!("config  {kind} {device}{word}\n");
+            out += &format!("config  {name}: {kind} {device}{word}\n");
         }
         out
     }
@@ -190,9 +193,14 @@ mod tests {
     fn a_missing_camera_is_said_loudly_and_an_empty_list_is_no_silence() {
         let mut report = Report { notes: vec!["not built in".to_owned()], ..Report::default() };
         let device = "192.168.10.9".to_owned();
-        report.configured = vec![Configured { kind: "gige", device, found: Some(false) }];
+        let name = "side".to_owned();
+        report.configured = vec![Configured { name, kind: "gige", device, found: Some(false) }];
         let text = report.text();
-        for says in ["no camera found", "note    not built in", "NOT found"] {
+        for says in [
+            "no camera found",
+            "note    not built in",
+            "side: gige 192.168.10.9, which was NOT found",
+        ] {
             assert!(text.contains(says), "{says:?} in {text}");
         }
         let mut none = Report::default();

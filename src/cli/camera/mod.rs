@@ -8,6 +8,7 @@ mod session;
 mod show;
 mod snapshot;
 mod test;
+mod which;
 
 use std::process::ExitCode;
 

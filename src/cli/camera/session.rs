@@ -1,14 +1,13 @@
 //! A camera that streams for a command.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 
+use super::which::Chosen;
 use crate::capture::{Camera, Event, SoftTrigger};
 use crate::cli::cameras;
-use crate::config::{self, ValidConfig};
-use crate::frame::{CameraId, Frame, Nanos, Pool};
+use crate::frame::{Frame, Nanos, Pool};
 use crate::sys::clock::{Clock, RealClock};
 
 /// Buffers besides those that the station would have: none wait for long here.
@@ -25,20 +24,19 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Opens and starts the camera of a configuration; of several, the first.
+    /// Opens and starts a camera.
     ///
     /// # Errors
     /// When it cannot be opened or started.
-    pub(super) fn open(file: &Path) -> Result<(ValidConfig, Self)> {
-        let config = config::load(file)?;
-        let camera =
-            cameras::open(config.camera(), CameraId(0), &config.recipes, Arc::new(RealClock))?;
-        let slots = config.limits.queue_frames + BUFFERS_EXTRA;
+    pub(super) fn open(chosen: &Chosen) -> Result<Self> {
+        let Chosen { camera, id, recipes, queue_frames } = chosen;
+        let camera = cameras::open(camera, *id, recipes, Arc::new(RealClock))?;
+        let slots = queue_frames + BUFFERS_EXTRA;
         let pool = Pool::new(slots, camera.frame_bytes_max());
         let fire = camera.soft_trigger();
         let mut session = Self { camera, pool, fire, epoch: 0 };
         session.start()?;
-        Ok((config, session))
+        Ok(session)
     }
 
     /// Starts the camera, again after it was lost.

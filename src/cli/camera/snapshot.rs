@@ -8,6 +8,7 @@ use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 
 use super::session::Session;
+use super::which::Which;
 use crate::frame::ImageView;
 use crate::image::Preprocessor;
 use crate::sys::fs;
@@ -15,9 +16,8 @@ use crate::sys::fs;
 /// Writes one picture to a file: PNG as the model would see it at full size, or raw bytes
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
-    /// Configuration file
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    which: Which,
     /// File to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -32,7 +32,7 @@ pub(super) struct Args {
 /// # Errors
 /// When no usable picture comes or the file cannot be written.
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let (_, mut session) = Session::open(&args.config)?;
+    let mut session = Session::open(&args.which.chosen()?)?;
     let frame = session.picture(args.wait_s)?.context("the camera has no picture to show")?;
     let view = frame.view()?;
     let meta = frame.meta;

@@ -1,6 +1,5 @@
 //! `crrd camera test`: rate, losses and regularity of a camera, and what is wrong in plain words.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use serde::Serialize;
 
 use super::known::Known;
 use super::session::Session;
+use super::which::Which;
 use crate::capture::diagnose::{Finding, Intervals, Measured, Severity, diagnose};
 use crate::capture::{Continuity, Damage, Event, FrameNumbers};
 use crate::config::Camera;
@@ -26,9 +26,8 @@ const INTERVALS_MAX: usize = 1_000_000;
 /// cannot be used at all.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
-    /// Configuration file
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    which: Which,
     /// How long, in seconds
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
@@ -40,15 +39,17 @@ pub(super) struct Args {
 /// # Errors
 /// When the camera cannot be opened or started.
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let (config, mut session) = Session::open(&args.config)?;
-    let mut watch = Watch::new(config.camera());
+    let chosen = args.which.chosen()?;
+    let mut session = Session::open(&chosen)?;
+    let mut watch = Watch::new(&chosen.camera);
     watch.follow(&mut session, args.seconds);
     let shape = watch.shape;
     let measured = watch.finish();
     let findings = diagnose(&measured);
     if args.json {
-        let (measured, findings) = (&measured, &findings);
-        println!("{}", serde_json::to_string(&Report { measured, findings })?);
+        let (camera, measured) = (chosen.camera.name.as_str(), &measured);
+        let report = Report { camera, measured, findings: &findings };
+        println!("{}", serde_json::to_string(&report)?);
     } else {
         print!("{}", text(&measured, shape.as_ref(), &findings));
     }
@@ -58,6 +59,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 
 #[derive(Serialize)]
 struct Report<'a> {
+    /// Name of the camera.
+    camera: &'a str,
     measured: &'a Measured,
     findings: &'a [Finding],
 }
