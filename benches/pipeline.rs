@@ -106,6 +106,7 @@ fn parts(dir: &Path, engine: Box<dyn Engine>) -> (Parts, Receiver<Instant>) {
             health_s: 10,
             limits: publish::Limits::default(),
         },
+        recording: None,
         observer: Some(Box::new(move |_: &Decision| {
             let _ = decided_in.send(Instant::now());
         })),

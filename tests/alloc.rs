@@ -279,6 +279,7 @@ fn run(views: u64, leak: bool, shape: Shape) -> (u64, u64) {
             health_s: 10,
             limits: publish::Limits::default(),
         },
+        recording: None,
         observer: None,
         clock: Arc::new(Marking),
     };

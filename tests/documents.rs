@@ -8,9 +8,9 @@ use crrd::calibrate::CalibrationId;
 use crrd::frame::{Nanos, PartId, RecipeId, TriggerId};
 use crrd::judge::{Reason, Verdict};
 use crrd::message::{
-    CalibrationChange, CameraHealth, HealthRecord, Mode, Reply, ReplyCode, StateRecord,
-    VerdictRecord, decode_command, decode_receipt, encode_calibration_change, encode_health,
-    encode_reply, encode_state, encode_verdict,
+    CalibrationChange, CameraHealth, HealthRecord, Mode, RecordingHealth, Reply, ReplyCode,
+    StateRecord, VerdictRecord, decode_command, decode_receipt, encode_calibration_change,
+    encode_health, encode_reply, encode_state, encode_verdict,
 };
 use crrd::station::Need;
 
@@ -124,9 +124,12 @@ fn the_state_table_has_the_keys_and_codes_of_the_payload() {
 
 #[test]
 fn the_tables_of_metrics_and_calibration_have_the_keys_of_the_payloads() {
-    let health = encode_health(&HealthRecord::default());
+    let recording = Some(RecordingHealth::default());
+    let health = encode_health(&HealthRecord { recording, ..HealthRecord::default() });
     let section = "Metrics and calibration, for maintenance";
-    assert_eq!(column(PLC, section, "key"), keys(&health));
+    let (top, recorded) = health.split_once("\"rec\":{").unwrap();
+    assert_eq!(column(PLC, section, "key"), keys(&format!("{top}\"rec\":0}}")));
+    assert_eq!(column(PLC, section, "key of `rec`"), keys(recorded));
     let cameras = vec![CameraHealth::default()];
     let health = encode_health(&HealthRecord { cameras, ..HealthRecord::default() });
     let camera = health.split(['[', ']']).nth(3).unwrap();

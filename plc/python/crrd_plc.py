@@ -22,6 +22,7 @@ LATE = 1
 VERDICT_BYTES_MAX = 200
 RECORD_BYTES = 64
 MASK_SIDE_MAX = 4096
+VIEWS_MAX = 8
 _PART = re.compile(r"[A-Za-z0-9_.-]{1,16}")
 _U8, _U16, _U32, _I32 = 0xFF, 0xFFFF, 0xFFFFFFFF, 0x7FFFFFFF
 
@@ -199,6 +200,8 @@ class Mask:
     affine: tuple  # thousandths; None when only boxes were sent, or quad instead
     quad: tuple = None  # x, y of the mask's corners in the picture, clockwise; thousandths
     picture_boxes: list = None  # (x, y, width, height); None when those of the map are scaled
+    view: int = None  # number of the camera whose picture it is, from 1; None with one camera
+    camera: str = None  # its name
 
     def to_picture(self, x, y):
         """Picture coordinates of a point of the mask."""
@@ -386,9 +389,14 @@ def read_mask(payload):
             pixels = decode_png(*size, packed)
         else:
             raise NotValid(f"mask: unknown encoding {fields['enc']!r}")
+    view = camera = None
+    if "view" in fields or "cn" in fields:
+        view, camera = _whole(fields.get("view"), 1, VIEWS_MAX, "view"), fields.get("cn")
+        if not isinstance(camera, str):
+            raise NotValid("mask: a view without the name of its camera")
     return Mask(
         number("q", _U32), number("e", _U32), number("t", _U32), fields["p"],
-        map_size, picture_size, boxes, size, pixels, affine, quad, picture_boxes,
+        map_size, picture_size, boxes, size, pixels, affine, quad, picture_boxes, view, camera,
     )
 
 

@@ -127,6 +127,19 @@ class Masks(unittest.TestCase):
             self.assertAlmostEqual(bottom, mask.picture_size[1], delta=0.01 * mask.picture_size[1])
         self.assertEqual(forms, {"rle", "png", None})
 
+    def test_a_mask_of_one_of_several_cameras_says_whose_picture_it_is(self):
+        golden = json.loads((GOLDEN / "mask-view.json").read_text())
+        mask = crrd.read_mask(json.dumps(golden).encode())
+        self.assertEqual((mask.view, mask.camera), (2, "side"))
+        only = crrd.read_mask((GOLDEN / "mask-rle.json").read_bytes())
+        self.assertEqual((only.view, only.camera), (None, None))
+        for key, bad in (("view", 0), ("view", 9), ("view", "2"), ("cn", 2)):
+            with self.assertRaises(crrd.NotValid):
+                crrd.read_mask(json.dumps({**golden, key: bad}).encode())
+        for key in ("view", "cn"):
+            with self.assertRaises(crrd.NotValid):
+                crrd.read_mask(json.dumps({k: v for k, v in golden.items() if k != key}).encode())
+
     def test_a_mask_of_a_turned_picture_has_its_corners_instead_of_the_affine(self):
         golden = json.loads((GOLDEN / "mask-rle.json").read_text())
         del golden["aff"]

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::config::{KeepWord, Record, ValidConfig};
+use crate::config::{KeepWord, Recipe, Record, ValidConfig};
 use crate::pipeline::{Observer, Parts, RecordedCamera, RecordedDecisions, StationCamera};
-use crate::record::{Keep, Recorder, Settings};
+use crate::record::{HeadRecipe, Keep, Recorder, Settings, View};
 
 /// Begins the recording and puts its ends into the line. One that cannot begin is told, and the
 /// station goes on without it.
@@ -19,7 +19,6 @@ pub(super) fn start(config: &ValidConfig, parts: Parts) -> (Parts, Option<Record
             return (parts, None);
         }
     };
-    // The configuration refuses to record several cameras.
     let cameras = parts.cameras.into_iter().map(|StationCamera { name, camera }| {
         let camera = Box::new(RecordedCamera::new(camera, recorder.feed()));
         StationCamera { name, camera }
@@ -27,7 +26,8 @@ pub(super) fn start(config: &ValidConfig, parts: Parts) -> (Parts, Option<Record
     let cameras = cameras.collect();
     let mut observers: Vec<Box<dyn Observer>> = parts.observer.into_iter().collect();
     observers.push(Box::new(RecordedDecisions::new(recorder.feed())));
-    (Parts { cameras, observer: Some(Box::new(observers)), ..parts }, Some(recorder))
+    let (recording, observer) = (Some(recorder.feed()), Some(Box::new(observers) as _));
+    (Parts { cameras, recording, observer, ..parts }, Some(recorder))
 }
 
 fn settings(config: &ValidConfig, record: &Record, parts: &Parts) -> Settings {
@@ -42,12 +42,19 @@ fn settings(config: &ValidConfig, record: &Record, parts: &Parts) -> Settings {
         engine_sha256: parts.engine.spec().sha256.clone(),
         // One that has no id is refused when the line starts.
         calibration: parts.calibration.id().map_or_else(|_| String::new(), |id| id.to_string()),
-        recipes: config.recipes.iter().map(|r| (r.id.0, r.class.clone())).collect(),
-        frame_bytes_max: parts
+        recipes: config.recipes.iter().map(recipe).collect(),
+        cameras: parts
             .cameras
             .iter()
-            .map(|c| c.camera.frame_bytes_max())
-            .max()
-            .unwrap_or(0),
+            .map(|StationCamera { name, camera }| View {
+                name: name.clone(),
+                frame_bytes_max: camera.frame_bytes_max(),
+            })
+            .collect(),
+        frames_waiting: config.limits.queue_frames,
     }
+}
+
+fn recipe(recipe: &Recipe) -> HeadRecipe {
+    HeadRecipe { id: recipe.id.0, class: recipe.class.clone(), views: recipe.views.clone() }
 }

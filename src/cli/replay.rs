@@ -12,11 +12,11 @@ use super::engine::DEMO;
 use crate::calibrate::{Calibration, CalibrationId};
 use crate::config::{self, CalibrationSource, EngineSource};
 use crate::engine::{self, Backend, Engine, EngineErrorKind};
-use crate::frame::{AnomalyMap, Geometry, ImageView};
+use crate::frame::{AnomalyMap, Geometry, ImageView, VIEWS_MAX};
 use crate::image::Preprocessor;
-use crate::judge::{Judge, Mask, Outcome, Question, Reason, Verdict};
+use crate::judge::{Judge, Mask, Outcome, Question, Reason, Verdict, combine};
 use crate::message::CLASS_NONE;
-use crate::record::{Head, Part, PartLine, ReadError, Reading};
+use crate::record::{FrameLine, Head, HeadRecipe, Part, PartLine, ReadError, Reading};
 
 /// Differences that are listed; all are counted.
 const LISTED_MAX: usize = 100;
@@ -112,7 +112,9 @@ struct Bench {
     engine: Box<dyn Engine>,
     calibration: Calibration,
     calibration_id: CalibrationId,
-    classes: BTreeMap<u16, String>,
+    recipes: Vec<HeadRecipe>,
+    /// Names of the cameras; one without a name when there was one only.
+    cameras: Vec<String>,
     preprocessor: Preprocessor,
     input: Vec<u8>,
     map: AnomalyMap,
@@ -135,7 +137,11 @@ impl Bench {
         Ok(Self {
             calibration_id: calibration.id()?,
             calibration,
-            classes: head.recipe.iter().map(|r| (r.id, r.class.clone())).collect(),
+            recipes: head.recipe.clone(),
+            cameras: match head.camera.as_slice() {
+                [] => vec![String::new()],
+                several => several.iter().take(VIEWS_MAX).cloned().collect(),
+            },
             input: vec![0; preprocessor.output_bytes()],
             preprocessor,
             map: AnomalyMap::unwritten(spec.map_width, spec.map_height),
@@ -157,13 +163,35 @@ impl Bench {
         Report { same_engine: then == now, then, now, ..Report::default() }
     }
 
-    /// The verdict on a picture, as the inspection reaches it.
-    fn judge(&mut self, view: Option<ImageView<'_>>, line: &PartLine) -> Result<Verdict> {
-        let class = (line.class != CLASS_NONE).then(|| self.classes.get(&line.recipe)).flatten();
+    /// The class that a camera sees of a recipe.
+    fn class(&self, recipe: u16, camera: usize) -> Option<String> {
+        let recipe = self.recipes.iter().find(|known| known.id == recipe)?;
+        let own = self.cameras.get(camera).and_then(|name| recipe.views.get(name));
+        Some(own.unwrap_or(&recipe.class).clone())
+    }
+
+    /// The verdict on a part from the pictures of all its views, as the inspection reaches it.
+    fn judge(&mut self, pictures: &[Picture<'_>], line: &PartLine) -> Result<Judged> {
+        let mut views = [None; VIEWS_MAX];
+        for (camera, picture) in pictures.iter().enumerate().take(VIEWS_MAX) {
+            views[camera] = Some(self.judge_view(camera, *picture, line)?);
+        }
+        let (view, verdict) = combine(&views[..pictures.len().min(VIEWS_MAX)]);
+        Ok(Judged { view, verdict, views })
+    }
+
+    fn judge_view(
+        &mut self,
+        camera: usize,
+        picture: Picture<'_>,
+        line: &PartLine,
+    ) -> Result<Verdict> {
+        let class = (line.class != CLASS_NONE).then(|| self.class(line.recipe, camera)).flatten();
         let Some(class) = class else { return Ok(Verdict::invalid(Reason::RecipeUnknown)) };
-        let limit = self.calibration.limit(class);
+        let limit = self.calibration.limit(&class);
         let geometry = limit.map_or(Geometry::WHOLE, |limit| limit.geometry);
-        let prepared = view.map(|view| self.preprocessor.run_in(&geometry, view, &mut self.input));
+        let prepared =
+            picture.map(|view| self.preprocessor.run_in(&geometry, view, &mut self.input));
         let Some(Ok(())) = prepared else { return Ok(Verdict::invalid(Reason::FrameDamaged)) };
         match self.engine.infer(&self.input, &mut self.map) {
             Ok(()) => {}
@@ -175,6 +203,17 @@ impl Bench {
         let question = Question { map: &self.map, limit, calibration_valid: true, in_time: true };
         Ok(self.judge.judge(&question, &mut self.mask))
     }
+}
+
+/// A picture as an engine can read it; `None` when it does not fit its bytes.
+type Picture<'a> = Option<ImageView<'a>>;
+
+/// What came of a part now.
+struct Judged {
+    /// The view that decides.
+    view: usize,
+    verdict: Verdict,
+    views: [Option<Verdict>; VIEWS_MAX],
 }
 
 /// What judged.
@@ -247,24 +286,36 @@ impl Report {
     fn take(&mut self, part: &Part, bench: &mut Bench) -> Result<()> {
         let line = &part.line;
         self.parts += 1;
-        let kind = match (comparable(line), line.frames.as_slice()) {
-            (Comparable::No, _) => return self.leave_out(&line.reason),
-            (_, []) => return self.leave_out("no picture recorded"),
-            (_, [_, _, ..]) => return self.leave_out("several views"),
-            (kind, [_]) => kind,
+        let kind = match comparable(line) {
+            Comparable::No => return self.leave_out(&line.reason),
+            kind => kind,
+        };
+        let Some(frames) = of_all_views(line, bench.cameras.len()) else {
+            let none = line.frames.is_empty();
+            let why = if none { "no picture recorded" } else { "a view not recorded" };
+            return self.leave_out(why);
         };
         self.compared += 1;
-        let frame = &line.frames[0];
-        let bytes = match part.bytes(frame) {
-            Ok(bytes) => bytes,
-            Err(error @ ReadError::Frame { .. }) => return self.differ(line, error.to_string()),
-            Err(error) => return Err(error.into()),
-        };
-        let view = frame.view(&bytes).with_context(|| {
-            format!("part {}: this program knows no pixel format {}", line.part, frame.format)
-        })?;
-        let verdict = bench.judge(view.ok(), line)?;
-        match difference(line, &verdict, &kind) {
+        let mut bytes = Vec::new();
+        for frame in &frames {
+            match part.bytes(frame) {
+                Ok(read) => bytes.push(read),
+                Err(error @ ReadError::Frame { .. }) => {
+                    return self.differ(line, error.to_string());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let mut pictures = Vec::new();
+        for (frame, bytes) in frames.iter().zip(&bytes) {
+            let view = frame.view(bytes).with_context(|| {
+                format!("part {}: this program knows no pixel format {}", line.part, frame.format)
+            })?;
+            pictures.push(view.ok());
+        }
+        let judged = bench.judge(&pictures, line)?;
+        let what = difference(line, &judged, &kind).or_else(|| view_difference(line, &judged));
+        match what {
             Some(what) => self.differ(line, what),
             None => {
                 self.same += 1;
@@ -322,13 +373,19 @@ impl Report {
     }
 }
 
+/// The pictures of all cameras, in their order; `None` when one is not there.
+fn of_all_views(line: &PartLine, cameras: usize) -> Option<Vec<&FrameLine>> {
+    let of = |camera| line.frames.iter().find(|frame| usize::from(frame.camera) == camera);
+    (0..cameras).map(of).collect()
+}
+
 /// What differs; `None` when nothing does.
-fn difference(line: &PartLine, now: &Verdict, kind: &Comparable) -> Option<String> {
-    let now = if line.verdict == Outcome::Test.name() { now.as_test() } else { *now };
-    let then_score = f32::from_bits(line.score_bits);
-    // One NaN is like another: each says that there is no score.
-    let same_score =
-        now.score.to_bits() == line.score_bits || (now.score.is_nan() && then_score.is_nan());
+fn difference(line: &PartLine, now: &Judged, kind: &Comparable) -> Option<String> {
+    let now =
+        if line.verdict == Outcome::Test.name() { now.verdict.as_test() } else { now.verdict };
+    // Of several views at the deadline some were not looked at: each has its own score.
+    let same_score = same_bits(now.score, line.score_bits)
+        || (matches!(kind, Comparable::Score) && !line.views.is_empty());
     let same_answer = match kind {
         Comparable::Score => true,
         _ => now.outcome().name() == line.verdict && now.reason.name() == line.reason,
@@ -337,11 +394,49 @@ fn difference(line: &PartLine, now: &Verdict, kind: &Comparable) -> Option<Strin
         return None;
     }
     Some(format!(
-        "was {} {} score {then_score:?}, is {} {} score {:?}",
+        "was {} {} score {:?}, is {} {} score {:?}",
         line.verdict,
         line.reason,
+        f32::from_bits(line.score_bits),
         now.outcome().name(),
         now.reason.name(),
         now.score
     ))
+}
+
+/// What one of several views says otherwise than then.
+fn view_difference(line: &PartLine, now: &Judged) -> Option<String> {
+    let late = line.reason == Reason::Deadline.name();
+    if line.view.is_some_and(|view| !late && usize::from(view) != now.view) {
+        return Some(format!("view {:?} decided, now {} does", line.view, now.view));
+    }
+    line.views.iter().find_map(|then| {
+        let now = now.views.get(usize::from(then.camera)).copied().flatten()?;
+        // What was not looked at in time has no score to compare.
+        let timeless = then.reason == Reason::Deadline.name();
+        let same_answer = now.outcome().name() == then.verdict && now.reason.name() == then.reason;
+        let same = match timeless {
+            true => {
+                f32::from_bits(then.score_bits).is_nan() || same_bits(now.score, then.score_bits)
+            }
+            false => same_answer && same_bits(now.score, then.score_bits),
+        };
+        (!same).then(|| {
+            format!(
+                "view {}: was {} {} score {:?}, is {} {} score {:?}",
+                then.camera,
+                then.verdict,
+                then.reason,
+                f32::from_bits(then.score_bits),
+                now.outcome().name(),
+                now.reason.name(),
+                now.score
+            )
+        })
+    })
+}
+
+/// One NaN is like another: each says that there is no score.
+fn same_bits(now: f32, then: u32) -> bool {
+    now.to_bits() == then || (now.is_nan() && f32::from_bits(then).is_nan())
 }

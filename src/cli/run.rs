@@ -127,6 +127,7 @@ fn parts(config: &ValidConfig) -> anyhow::Result<Parts> {
         journal_age_days_max: u32::try_from(config.journal.age_max.as_secs() / SECONDS_PER_DAY)
             .unwrap_or(u32::MAX),
         broker: broker(&config.mqtt)?,
+        recording: None,
         observer: None,
         clock,
     })

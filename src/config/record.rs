@@ -5,7 +5,7 @@ use super::types::{KeepWord, Record};
 
 /// `None` without the table; its fields are asked for all the same, so that the reference is
 /// complete.
-pub(super) fn record(section: Section<'_>, present: bool, cameras: usize) -> Option<Record> {
+pub(super) fn record(section: Section<'_>, present: bool) -> Option<Record> {
     let remedy = "name the folder of the recordings";
     let folder = match present {
         true => section.text_required("folder", remedy),
@@ -13,12 +13,6 @@ pub(super) fn record(section: Section<'_>, present: bool, cameras: usize) -> Opt
     };
     if let Some(found) = folder.as_ref().filter(|found| found.value.is_empty()) {
         found.refuse("empty", remedy);
-    }
-    if let (Some(found), 2..) = (&folder, cameras) {
-        found.refuse(
-            "a recording holds the pictures of one camera, and there are several",
-            "remove [record]",
-        );
     }
     let record = Record {
         folder: section.anchor(folder.map_or("", |found| found.value)),

@@ -310,7 +310,6 @@ fn several_cameras_look_at_one_part_each_with_its_class() {
         ("folder = \"side\"", "folder = \"side\"\nqueue = \"latest\"", "the same queue"),
         ("folder = \"side\"", "folder = \"side\"\nrecipe = 7", "the first [[camera]] says"),
         ("folder = \"side\"", "folder = \"side\"\nforder = 1", "did you mean \"folder\""),
-        ("[trigger]", "[record]\nfolder = \"r\"\n[trigger]", "pictures of one camera"),
         ("= 20", "= 1000", "no part could be answered in time"),
     ] {
         let found = messages(&TWO.replacen(from, to, 1));

@@ -71,7 +71,7 @@ fn root(top: Section<'_>, file: &Path) -> Option<ValidConfig> {
     check_views(&views, cameras.as_deref());
     let journal = journal(top.section("journal"));
     let recorded = top.has("record");
-    let record = record(top.section("record"), recorded, cameras.as_ref().map_or(1, Vec::len));
+    let record = record(top.section("record"), recorded);
     let log = log(top.section("log"));
     top.finish();
     Some(ValidConfig {

@@ -1,6 +1,6 @@
 //! A frame: a leased buffer plus what the camera knew about it.
 
-use super::{CameraId, ImageView, Lease, Nanos, PixelFormat, ViewError};
+use super::{CameraId, ImageView, Lease, Nanos, PixelFormat, VIEWS_MAX, ViewError};
 
 /// What is known of a frame besides its bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,6 +37,9 @@ pub struct FrameKey {
     /// The camera's frame number, unwrapped.
     pub seq: u64,
 }
+
+/// The pictures of a part, in the order of the cameras.
+pub type FrameKeys = [Option<FrameKey>; VIEWS_MAX];
 
 /// What a camera can tell of a frame besides its shape; `None` where it does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

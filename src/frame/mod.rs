@@ -19,7 +19,7 @@ pub use ids::{
     CameraId, CameraName, ConsumerId, IdError, Nanos, PartId, RecipeId, StationId, TriggerId,
     VIEWS_MAX,
 };
-pub use leased::{Facts, Frame, FrameKey, FrameMeta};
+pub use leased::{Facts, Frame, FrameKey, FrameKeys, FrameMeta};
 pub use map::AnomalyMap;
 pub use pixel::{Mosaic, PixelFormat};
 pub use pool::{Home, Lease, Memory, Origin, Pool, Slab};

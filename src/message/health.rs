@@ -48,6 +48,21 @@ pub struct HealthRecord<'a> {
     pub receipts: &'a [Receipt],
     /// Each camera, in the order of the configuration.
     pub cameras: Vec<CameraHealth>,
+    /// The recording; `None` when none was asked for.
+    pub recording: Option<RecordingHealth>,
+}
+
+/// How the recording is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordingHealth {
+    /// Decisions written.
+    pub parts: u64,
+    /// Pictures written.
+    pub frames: u64,
+    /// Pictures and decisions that were not written.
+    pub dropped: u64,
+    /// False once the disk failed.
+    pub running: bool,
 }
 
 /// How a camera is.
@@ -86,7 +101,8 @@ pub struct CameraHealth {
 /// The metrics as JSON: `v, e, up, n, pass, rej, inv, test, late,
 /// miss, p50, p99, back, conn, hist, ce, cq, ack, cam`. Latencies in 0.1 ms; `ce` and `cq` are the
 /// newest of the receipts, zeros when there is none. `cam` is a list with one object a camera: `cn,
-/// st, ok, bad, nob, lost, old, repl, conn, mis, res, cp, why, at`.
+/// st, ok, bad, nob, lost, old, repl, conn, mis, res, cp, why, at`. With a recording, `rec` is an
+/// object behind it: `on, n, pic, drop`.
 pub fn encode_health(health: &HealthRecord<'_>) -> String {
     let mut out = String::with_capacity(300 + 300 * health.cameras.len());
     let tenths = |latency: Nanos| latency.0 / 100_000;
@@ -124,7 +140,15 @@ pub fn encode_health(health: &HealthRecord<'_>) -> String {
         out.push_str(if i == 0 { "" } else { "," });
         push_camera(&mut out, camera);
     }
-    out.push_str("]}");
+    out.push(']');
+    if let Some(RecordingHealth { parts, frames, dropped, running }) = health.recording {
+        let on = u8::from(running);
+        let _ = write!(
+            out,
+            ",\"rec\":{{\"on\":{on},\"n\":{parts},\"pic\":{frames},\"drop\":{dropped}}}"
+        );
+    }
+    out.push('}');
     out
 }
 
@@ -244,7 +268,12 @@ mod tests {
                 seq: name.len() as u32 + u32::from(name == "mes"),
             }),
             cameras: vec![],
+            recording: None,
         };
+        let recording = RecordingHealth { parts: 9, frames: 18, dropped: 2, running: true };
+        let recorded = HealthRecord { recording: Some(recording), ..health.clone() };
+        let text = encode_health(&recorded);
+        assert!(text.ends_with(r#","cam":[],"rec":{"on":1,"n":9,"pic":18,"drop":2}}"#), "{text}");
         assert_eq!(
             encode_health(&health),
             r#"{"v":1,"e":3,"up":60,"n":6,"pass":4,"rej":1,"inv":1,"test":0,"late":1,"miss":2,"p50":123,"p99":987,"back":5,"conn":1,"hist":7,"ce":3,"cq":4,"ack":[["hmi",3,3],["mes",3,4]],"cam":[]}"#

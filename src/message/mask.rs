@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 
-use super::{PAYLOAD_VERSION, VerdictRecord, rle, scaled};
+use super::{PAYLOAD_VERSION, VerdictRecord, deciding_view, push_json_text, rle, scaled};
 use crate::frame::Geometry;
 use crate::judge::Mask;
 
@@ -35,6 +35,8 @@ pub struct MaskMessage<'a> {
     pub picture: (usize, usize),
     /// What of the picture the model saw.
     pub geometry: Geometry,
+    /// Names of the cameras: with several, the flags of the record say whose picture it is.
+    pub cameras: &'a [String],
 }
 
 /// The smaller of the two encodings with its tag; `None` when there is no pixel or no encoder.
@@ -86,7 +88,7 @@ fn head(message: &MaskMessage<'_>) -> String {
     let _ = write!(
         out,
         "{{\"v\":{PAYLOAD_VERSION},\"q\":{},\"e\":{},\"t\":{},\"p\":\"{}\",\"mw\":{},\"mh\":{},\
-         \"pw\":{},\"ph\":{},\"box\":[",
+         \"pw\":{},\"ph\":{}",
         record.seq,
         record.epoch,
         record.trigger.0,
@@ -96,6 +98,8 @@ fn head(message: &MaskMessage<'_>) -> String {
         message.picture.0,
         message.picture.1,
     );
+    push_view(&mut out, message);
+    out.push_str(",\"box\":[");
     for (i, r) in record.verdict.regions.as_slice().iter().enumerate() {
         let comma = if i == 0 { "" } else { "," };
         let _ =
@@ -106,6 +110,15 @@ fn head(message: &MaskMessage<'_>) -> String {
         push_picture_boxes(&mut out, message);
     }
     out
+}
+
+/// `,"view":NUMBER,"cn":NAME`: whose picture it is; nothing with one camera.
+fn push_view(out: &mut String, message: &MaskMessage<'_>) {
+    let Some(view) = deciding_view(message.record.flags) else { return };
+    let Some(name) = message.cameras.get(view) else { return };
+    // Writing to a String cannot fail.
+    let _ = write!(out, ",\"view\":{},\"cn\":", view + 1);
+    push_json_text(out, name);
 }
 
 /// `,"pbox":[[x, y, w, h], ...]`: the boxes in picture pixels, in the same order.
@@ -150,7 +163,8 @@ fn place(message: &MaskMessage<'_>, (width, height): (usize, usize), step: f64) 
 ///
 /// Keys: `v, q, e, t, p`, map size `mw, mh`, picture size `pw, ph`, `box`, and, unless it would not
 /// fit, `enc` (`rle` or `png`), mask size `w, h`, affine `aff` or corners `quad`, `data`; `pbox`
-/// when the model does not see the whole picture as it is.
+/// when the model does not see the whole picture as it is; `view` and `cn`, the camera's number and
+/// name, when there are several.
 pub fn encode_mask(message: &MaskMessage<'_>) -> Option<String> {
     encode_within(message, MASK_BYTES_MAX)
 }
@@ -200,6 +214,8 @@ pub struct DecodedMask {
     pub quad_milli: Option<[i64; 8]>,
     /// The boxes `[x, y, w, h]` in picture pixels, when they were sent.
     pub picture_boxes: Option<Vec<[i64; 4]>>,
+    /// Number (from 1) and name of the camera whose picture it is, when there are several.
+    pub view: Option<(u16, String)>,
 }
 
 /// A payload that is no mask message.
@@ -225,6 +241,8 @@ struct Wire {
     quad: Option<[i64; 8]>,
     pbox: Option<Vec<[i64; 4]>>,
     data: Option<String>,
+    view: Option<u16>,
+    cn: Option<String>,
 }
 
 /// Masks are bounded by the largest map an engine may have.
@@ -286,6 +304,7 @@ pub fn decode_mask(payload: &[u8]) -> Result<DecodedMask, MaskError> {
         affine_milli: wire.aff.unwrap_or_default(),
         quad_milli: wire.quad,
         picture_boxes: wire.pbox,
+        view: wire.view.zip(wire.cn),
     })
 }
 
@@ -323,6 +342,7 @@ mod tests {
             mask: &mask,
             picture: (2 * width, height),
             geometry: Geometry::WHOLE,
+            cameras: &[],
         };
         let text = encode_mask(&message).unwrap();
         assert!(text.len() <= MASK_BYTES_MAX && text.is_ascii(), "{} bytes", text.len());
@@ -375,6 +395,7 @@ mod tests {
             mask: &mask,
             picture: (64, 64),
             geometry: Geometry::WHOLE,
+            cameras: &[],
         };
         let text = encode_within(&message, 0).unwrap();
         let back = decode_mask(text.as_bytes()).unwrap();
@@ -393,6 +414,7 @@ mod tests {
             mask: &mask,
             picture: (16_384, 16_384),
             geometry: Geometry::WHOLE,
+            cameras: &[],
         };
         assert!(encode_within(&message, 0).unwrap().len() < MASK_BYTES_MAX / 10);
     }
@@ -405,6 +427,7 @@ mod tests {
             mask: &mask,
             picture: (16, 16),
             geometry: Geometry::WHOLE,
+            cameras: &[],
         };
         assert_eq!(encode_mask(&message), None);
     }
@@ -414,8 +437,13 @@ mod tests {
         let mask = Mask::from_pixels(32, 16, &[true; 512]).unwrap();
         let record = record();
         let sent = |geometry: Geometry| {
-            let message =
-                MaskMessage { record: &record, mask: &mask, picture: (640, 480), geometry };
+            let message = MaskMessage {
+                record: &record,
+                mask: &mask,
+                picture: (640, 480),
+                geometry,
+                cameras: &[],
+            };
             decode_mask(encode_mask(&message).unwrap().as_bytes()).unwrap()
         };
         let crop = Geometry { roi: Some([100, 50, 64, 32]), ..Geometry::WHOLE };
@@ -445,7 +473,13 @@ mod tests {
         let flags: Vec<bool> = (0..510 * 509).map(|i| mixed(i) < 40).collect();
         let mask = Mask::from_pixels(510, 509, &flags).unwrap();
         let geometry = Geometry { rotate: 270, ..Geometry::WHOLE };
-        let message = MaskMessage { record: &record(), mask: &mask, picture: (509, 510), geometry };
+        let message = MaskMessage {
+            record: &record(),
+            mask: &mask,
+            picture: (509, 510),
+            geometry,
+            cameras: &[],
+        };
         let back = decode_mask(encode_mask(&message).unwrap().as_bytes()).unwrap();
         let (width, height, _) = back.mask.unwrap();
         let step = [2, 4, 8, 16].into_iter().find(|s| 510usize.div_ceil(*s) == width).unwrap();
@@ -463,6 +497,7 @@ mod tests {
             mask: &mask,
             picture: (4, 1),
             geometry: Geometry::WHOLE,
+            cameras: &[],
         })
         .unwrap();
         for bad in [

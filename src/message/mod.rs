@@ -25,8 +25,8 @@ pub use command::{
 pub use detail::{Detail, encode_detail};
 pub use event::{Event, encode_event};
 pub use health::{
-    CalibrationChange, CameraHealth, Counters, HealthRecord, encode_calibration_change,
-    encode_health,
+    CalibrationChange, CameraHealth, Counters, HealthRecord, RecordingHealth,
+    encode_calibration_change, encode_health,
 };
 pub use mask::{DecodedMask, MASK_BYTES_MAX, MaskError, MaskMessage, decode_mask, encode_mask};
 pub use state::{StateRecord, encode_heartbeat, encode_offline, encode_state};

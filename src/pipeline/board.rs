@@ -15,10 +15,11 @@ use crate::capture::supervisor::State;
 use crate::frame::Nanos;
 use crate::journal::{self, Receipts};
 use crate::message::{
-    Counters, HealthRecord, Receipt, StateRecord, VerdictRecord, encode_health, encode_offline,
-    encode_state,
+    Counters, HealthRecord, Receipt, RecordingHealth, StateRecord, VerdictRecord, encode_health,
+    encode_offline, encode_state,
 };
 use crate::publish::{Flushed, Health, Publisher, ReplayRange};
+use crate::record::Feed;
 use crate::station::{Action, Event, Need, Settings, Station, Step};
 
 pub(super) struct Board {
@@ -26,6 +27,7 @@ pub(super) struct Board {
     engine_sha256: String,
     inner: Mutex<Inner>,
     receipts: Receipts,
+    recording: Option<Feed>,
     publisher: Mutex<Option<Publisher>>,
 }
 
@@ -34,6 +36,16 @@ struct Inner {
     calibration: CalibrationId,
     latencies: Latencies,
     cameras: Roster,
+}
+
+fn recording_health(feed: &Feed) -> RecordingHealth {
+    let counters = feed.counters();
+    RecordingHealth {
+        parts: counters.parts,
+        frames: counters.frames,
+        dropped: counters.dropped,
+        running: !counters.failed,
+    }
 }
 
 /// State and counters are whole between any two instructions that hold the lock.
@@ -58,7 +70,13 @@ impl Board {
         }
         let (latencies, cameras) = (Latencies::default(), Roster::new(cameras));
         let inner = Mutex::new(Inner { station, calibration, latencies, cameras });
-        Self { epoch, engine_sha256, inner, receipts, publisher: Mutex::new(None) }
+        let (recording, publisher) = (None, Mutex::new(None));
+        Self { epoch, engine_sha256, inner, receipts, recording, publisher }
+    }
+
+    /// The same, telling how its recording is, when there is one.
+    pub(super) fn recorded_by(self, recording: Option<Feed>) -> Self {
+        Self { recording, ..self }
     }
 
     /// From now on changes are published.
@@ -225,6 +243,7 @@ impl Board {
             hist: delivery.late,
             receipts: &[],
             cameras: inner.cameras.health(),
+            recording: self.recording.as_ref().map(recording_health),
         }
     }
 

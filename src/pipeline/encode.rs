@@ -48,6 +48,7 @@ impl Encoder {
             mask: &decision.mask,
             picture: decision.picture,
             geometry: decision.geometry,
+            cameras: &self.cameras,
         };
         let late = record.flags & FLAG_LATE != 0;
         let wanted = record.verdict.outcome() != Outcome::Pass && !late;

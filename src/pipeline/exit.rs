@@ -7,14 +7,14 @@ use std::sync::Arc;
 use crossbeam_channel::{SendTimeoutError, Sender};
 
 use super::board::Board;
-use super::gate::{Gate, Lack, Passed, reason};
+use super::gate::{Gate, Lack, Offer, Passed, reason};
 use super::progress::{Progress, Stage};
 use super::stage::TICK;
 use super::views_stage::{Said, What};
 use super::work::single;
 use crate::capture::supervisor::State;
 use crate::capture::{Damage, Trigger};
-use crate::frame::{Frame, Nanos};
+use crate::frame::{Frame, FrameKeys, Nanos};
 use crate::station;
 use crate::sys::clock::Clock;
 
@@ -106,8 +106,14 @@ impl Exit {
 
 impl Only {
     fn accept(&mut self, trigger: &Trigger, picture: Result<Frame, Damage>) -> bool {
-        let views = picture.map(single).map_err(|why| Lack { reason: reason(why), view: None });
-        let passed = self.gate.accept(trigger, views, (&self.progress, Stage::Capture(0)));
+        let offer = match picture {
+            Ok(frame) => Offer::whole(single(frame)),
+            Err(why) => {
+                let lack = Lack { reason: reason(why), view: None };
+                Offer::lacking(lack, FrameKeys::default())
+            }
+        };
+        let passed = self.gate.accept(trigger, offer, (&self.progress, Stage::Capture(0)));
         self.replaced += u64::from(passed == Passed::Replacing);
         passed != Passed::NobodyListens
     }

@@ -9,8 +9,9 @@ use super::board::Board;
 use super::newest::Newest;
 use super::progress::{Progress, Stage};
 use super::stage::TICK;
-use super::work::{Input, Views, Work};
+use super::work::{Input, Views, Work, keys};
 use crate::capture::{Damage, Trigger};
+use crate::frame::FrameKeys;
 use crate::judge::Reason;
 use crate::station::{self, Action, Captured, Step};
 use crate::sys::clock::Clock;
@@ -44,6 +45,24 @@ pub(super) struct Lack {
     pub(super) view: Option<usize>,
 }
 
+/// What there is of a part.
+pub(super) struct Offer {
+    views: Result<Views, Lack>,
+    frames: FrameKeys,
+}
+
+impl Offer {
+    /// Everything there is to look at.
+    pub(super) fn whole(views: Views) -> Self {
+        Self { frames: keys(&views), views: Ok(views) }
+    }
+
+    /// Too little; these pictures there were.
+    pub(super) fn lacking(lack: Lack, frames: FrameKeys) -> Self {
+        Self { views: Err(lack), frames }
+    }
+}
+
 /// What became of a trigger at the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Passed {
@@ -60,7 +79,7 @@ impl Gate {
     pub(super) fn accept(
         &mut self,
         trigger: &Trigger,
-        views: Result<Views, Lack>,
+        Offer { views, frames }: Offer,
         beat: (&Progress, Stage),
     ) -> Passed {
         let captured = Captured {
@@ -91,7 +110,7 @@ impl Gate {
                 }
             },
         };
-        match self.send(Work { ticket, input }, beat) {
+        match self.send(Work { ticket, input, frames }, beat) {
             false => Passed::NobodyListens,
             true if replaced => Passed::Replacing,
             true => Passed::Through,

@@ -58,7 +58,7 @@ impl InspectStage {
             };
             // The journal stage has ended: it says why itself, and this is only a consequence.
             let Some(mut slot) = self.slot() else { return Outcome::Done };
-            let panicked = self.decide(&work.ticket, work.input, &mut slot);
+            let panicked = self.decide(work, &mut slot);
             if self.decided.send(slot).is_err() {
                 return Outcome::Done;
             }
@@ -81,15 +81,15 @@ impl InspectStage {
     }
 
     /// Fills `slot`; true when a panic was caught on the way.
-    fn decide(&mut self, ticket: &Ticket, input: Input, slot: &mut Decision) -> bool {
+    fn decide(&mut self, work: Work, slot: &mut Decision) -> bool {
+        let Work { ticket, input, frames } = work;
+        let ticket = &ticket;
         let armed = self.in_force.get();
         slot.blank(ticket);
+        slot.frames = frames;
         let found = match self.views(ticket, input) {
             Err(lack) => Found::missing(lack),
-            Ok(views) => {
-                slot.frame = views[0].as_ref().map(|frame| frame.meta.key());
-                self.look(ticket, views, &armed, slot)
-            }
+            Ok(views) => self.look(ticket, views, &armed, slot),
         };
         let class =
             ticket.recipe.and_then(|recipe| self.recipes.class(recipe, found.view.unwrap_or(0)));

@@ -62,6 +62,6 @@ impl RecordedDecisions {
 
 impl Observer for RecordedDecisions {
     fn decided(&mut self, decision: &Decision) {
-        self.0.decided(&decision.record, decision.frame);
+        self.0.decided(&decision.record, &decision.frames, &decision.views);
     }
 }

@@ -26,11 +26,12 @@ use super::work::{Decision, NOTICES_MAX, Slots};
 use crate::calibrate::Calibration;
 use crate::capture::{Camera, SoftTrigger, part_id_of};
 use crate::engine::Engine;
-use crate::frame::{Geometry, Nanos, RecipeId, StationId, TriggerId, VIEWS_MAX};
+use crate::frame::{FrameKeys, Geometry, Nanos, RecipeId, StationId, TriggerId, VIEWS_MAX};
 use crate::journal::{self, Journal};
 use crate::judge::{Reason, Verdict};
 use crate::message::{ByteOrder, CLASS_NONE, Mode, Topics, VerdictRecord, ViewResults};
 use crate::publish::{self, Publisher};
+use crate::record::Feed;
 use crate::station::{self, Step};
 use crate::sys::clock::Clock;
 
@@ -125,6 +126,8 @@ pub struct Parts {
     pub journal_age_days_max: u32,
     /// Where to publish.
     pub broker: Broker,
+    /// The recording of this station, whose counts go to the health topic.
+    pub recording: Option<Feed>,
     /// Told of every decision and of every change of the station.
     pub observer: Option<Box<dyn Observer>>,
     /// Time.
@@ -174,7 +177,7 @@ impl Line {
         let (sha256, receipts) = (spec.sha256.clone(), writer.receipts());
         let board =
             Board::new(opened.epoch, settings, sha256, armed.id, receipts, names.iter().cloned());
-        let board = Arc::new(board);
+        let board = Arc::new(board.recorded_by(parts.recording));
         let live_expiry_s = live_expiry_s(parts.latency_ms_max);
         let health_every_ms = u64::from(parts.broker.health_s) * 1_000;
         let change = encode::calibration(opened.epoch, &armed, None);
@@ -200,7 +203,7 @@ impl Line {
             record: blank_record(),
             mask: examiner.blank_mask(),
             picture: (0, 0),
-            frame: None,
+            frames: FrameKeys::default(),
             geometry: Geometry::WHOLE,
             views: ViewResults::default(),
             arrived: Nanos(0),

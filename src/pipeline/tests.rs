@@ -108,6 +108,7 @@ pub(super) fn parts(dir: &Path, camera: Box<dyn Camera>) -> (Parts, mpsc::Receiv
         journal_bytes_max: 1 << 24,
         journal_age_days_max: 0,
         broker,
+        recording: None,
         observer: Some(Box::new(move |d: &Decision| seen_in.send(d.record.clone()).unwrap())),
         clock: Arc::new(RealClock),
     };

@@ -9,10 +9,10 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::board::Board;
-use super::gate::{Gate, Lack, Passed, reason};
+use super::gate::{Gate, Lack, Offer, Passed, reason};
 use super::progress::{Progress, Stage};
 use super::stage::{Outcome, Signals, TICK};
-use super::work::Views;
+use super::work::{Views, keys};
 use crate::capture::supervisor::State;
 use crate::capture::views::{At, Matcher, Missing, Set, Slot, Taken};
 use crate::capture::{Damage, Trigger, part_of_trigger};
@@ -152,9 +152,9 @@ impl ViewsStage {
                     tracing::error!(view, trigger = set.count, "a view is missing");
                 }
             }
-            let (trigger, views) = self.part(set);
+            let (trigger, offer) = self.part(set);
             let beat = (&self.progress, Stage::Views);
-            match self.gate.accept(&trigger, views, beat) {
+            match self.gate.accept(&trigger, offer, beat) {
                 Passed::Through => {}
                 Passed::Replacing => self.board.views_replaced(),
                 Passed::NobodyListens => return false,
@@ -165,7 +165,7 @@ impl ViewsStage {
 
     /// The part that a set shows. It is looked at only when all views are there and agree on its
     /// recipe: whatever else they show, it is rejected.
-    fn part(&self, set: Set<Look>) -> (Trigger, Result<Views, Lack>) {
+    fn part(&self, set: Set<Look>) -> (Trigger, Offer) {
         let mut views = Views::default();
         let mut lack = None;
         let mut names: Option<PartId> = None;
@@ -197,6 +197,10 @@ impl ViewsStage {
             recipe,
             arrived: set.at.unwrap_or_else(|| self.clock.now()),
         };
-        (trigger, lack.map_or(Ok(views), Err))
+        let offer = match lack {
+            None => Offer::whole(views),
+            Some(lack) => Offer::lacking(lack, keys(&views)),
+        };
+        (trigger, offer)
     }
 }

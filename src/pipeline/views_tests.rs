@@ -412,3 +412,78 @@ fn cameras_need_names_of_their_own_and_a_recipe_names_no_other() {
     assert_eq!(other.kind(), PipelineErrorKind::Recipe);
     assert!(other.to_string().contains("there is no camera \"left\"; there are camera"), "{other}");
 }
+
+#[test]
+fn two_cameras_of_the_kernel_on_one_line_lose_no_part_in_silence() {
+    use crate::capture::v4l2::model::Model;
+    use crate::capture::v4l2::{V4l2, V4l2Options, Way};
+    const PARTS: u32 = 9;
+    /// The part whose picture the second driver never delivers.
+    const LOST: u32 = 4;
+    const FIRST: u32 = 10;
+    let dir = tempfile::tempdir().unwrap();
+    let models = [Model::new(), Model::new()];
+    let open = |(at, model): (usize, &Model)| {
+        let options = V4l2Options {
+            device: format!("/dev/video-model-{at}").into(),
+            format: PixelFormat::Mono8,
+            width: SIDE as u32,
+            height: SIDE as u32,
+            interval: None,
+            way: Way::Mmap,
+            buffers: None,
+            controls: vec![],
+            camera: CameraId(at as u16),
+        };
+        let camera = V4l2::open_by(options, model.opener(), Arc::new(RealClock)).unwrap();
+        StationCamera { name: ["a", "b"][at].to_owned(), camera: Box::new(camera) }
+    };
+    let mut cameras: Vec<StationCamera> = models.iter().enumerate().map(open).collect();
+    let (told_in, told) = mpsc::channel();
+    let (mut parts, _) = parts(dir.path(), cameras.remove(0).camera);
+    parts.cameras[0].name = "a".to_owned();
+    parts.cameras.extend(cameras);
+    parts.window_ms_max = 150;
+    parts.triggers.recipe = Some(RecipeId(1));
+    parts.observer = Some(Box::new(move |d: &Decision| {
+        let verdict = &d.record.verdict;
+        let keys: Vec<Option<u64>> = d.frames[..2].iter().map(|k| k.map(|k| k.seq)).collect();
+        let view = deciding_view(d.record.flags);
+        told_in.send((d.record.trigger.0, verdict.outcome(), verdict.reason, view, keys)).unwrap();
+    }));
+    let line = Line::start(parts).unwrap();
+    let board = Arc::clone(&line.board);
+    let until = RealClock.now().plus_ms(60_000);
+    while !board.all_stream() {
+        assert!(RealClock.now() < until);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // The scripted engine has plans of its own for the lowest levels, which are frame numbers here.
+    models.iter().for_each(|model| model.skip(FIRST));
+    for part in 0..PARTS {
+        assert!(models[0].shoot());
+        match part {
+            LOST => models[1].skip(1),
+            _ => assert!(models[1].shoot()),
+        }
+        std::thread::sleep(Duration::from_millis(350));
+    }
+    let shutdown = Shutdown::manual();
+    shutdown.request();
+    line.run(&shutdown, &Notify::silent()).unwrap();
+    let told: Vec<_> = told.iter().collect();
+    assert_eq!(told.len(), PARTS as usize, "{told:?}");
+    for (part, (trigger, outcome, reason, view, keys)) in (0..PARTS).zip(told) {
+        let seq = Some(u64::from(FIRST + part));
+        let expected = match part {
+            LOST => (Outcome::Invalid, Reason::FrameLost, Some(1), vec![seq, None]),
+            // Both say the same: the first stands for them.
+            _ => (Outcome::Pass, Reason::None, Some(0), vec![seq, seq]),
+        };
+        assert_eq!((trigger, (outcome, reason, view, keys)), (part + 1, expected));
+    }
+    let lost: Vec<u64> = board.camera_health().iter().map(|camera| camera.lost).collect();
+    assert_eq!(lost[0], 0);
+    assert!(lost[1] >= 1, "{lost:?}");
+    models.iter().for_each(Model::assert_well_treated);
+}

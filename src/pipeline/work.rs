@@ -6,7 +6,7 @@
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::gate::Lack;
-use crate::frame::{Frame, FrameKey, Geometry, Nanos, RecipeId, VIEWS_MAX};
+use crate::frame::{Frame, FrameKeys, Geometry, Nanos, RecipeId, VIEWS_MAX};
 use crate::judge::{Mask, Outcome, Reason, Verdict};
 use crate::message::{FLAG_LATE, VerdictRecord, ViewResults};
 use crate::station::Ticket;
@@ -23,6 +23,8 @@ pub(super) const DECISIONS_MAX: usize = 64;
 pub(super) struct Work {
     pub(super) ticket: Ticket,
     pub(super) input: Input,
+    /// The pictures that there are of it, whether they are looked at or not.
+    pub(super) frames: FrameKeys,
 }
 
 /// The views of a part, in the order of the cameras.
@@ -33,6 +35,11 @@ pub(super) fn single(frame: Frame) -> Views {
     let mut views = Views::default();
     views[0] = Some(frame);
     views
+}
+
+/// Which pictures these are.
+pub(super) fn keys(views: &Views) -> FrameKeys {
+    std::array::from_fn(|view| views[view].as_ref().map(|frame| frame.meta.key()))
 }
 
 /// What there is to look at.
@@ -53,8 +60,9 @@ pub struct Decision {
     pub mask: Mask,
     /// Size (width, height) of the picture in pixels; zero when there was none.
     pub picture: (usize, usize),
-    /// The picture that was looked at (the first camera's, with several); `None` when there was none.
-    pub frame: Option<FrameKey>,
+    /// The pictures that there were of the part, looked at or not; none when it was answered before
+    /// the inspection came to it.
+    pub frames: FrameKeys,
     /// What of the picture the model saw.
     pub geometry: Geometry,
     /// What each view said, with several cameras.
@@ -107,7 +115,8 @@ impl Decision {
     /// A slot for this part, of which nothing is known yet.
     pub(super) fn blank(&mut self, ticket: &Ticket) {
         self.mask.reset(0, 0);
-        (self.picture, self.frame, self.geometry) = ((0, 0), None, Geometry::WHOLE);
+        (self.picture, self.frames, self.geometry) =
+            ((0, 0), FrameKeys::default(), Geometry::WHOLE);
         self.views = ViewResults::default();
         (self.arrived, self.deadline) = (ticket.arrived, ticket.deadline);
     }

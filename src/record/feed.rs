@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::SHOTS_MAX;
-use crate::frame::{Frame, FrameKey, FrameMeta, Lease, PartId, Pool, RecipeId, TriggerId};
-use crate::message::VerdictRecord;
+use crate::frame::{Frame, FrameKeys, FrameMeta, Lease, PartId, Pool, RecipeId, TriggerId};
+use crate::message::{VerdictRecord, ViewResults};
 
 /// Decisions that may wait to be written; more are not recorded, and counted.
 const DECISIONS_MAX: usize = 256;
@@ -36,9 +35,10 @@ impl Shot {
 }
 
 /// What the recorder is told.
+#[expect(clippy::large_enum_variant, reason = "a box would be an allocation for each part")]
 pub(super) enum Message {
     Shot(Shot),
-    Decided(VerdictRecord, Option<FrameKey>),
+    Decided(VerdictRecord, FrameKeys, ViewResults),
     Stop,
 }
 
@@ -88,16 +88,28 @@ impl Tally {
 /// Hands over to the recorder; clones share its buffers and its queue.
 #[derive(Clone)]
 pub struct Feed {
-    pool: Pool,
+    /// Buffers of each camera.
+    pools: Arc<[Pool]>,
     queue: Sender<Message>,
     tally: Arc<Tally>,
 }
 
 impl Feed {
-    /// Copies of pictures of at most `frame_bytes_max` bytes; the recorder's end of the queue.
-    pub(super) fn new(frame_bytes_max: usize, tally: Arc<Tally>) -> (Self, Receiver<Message>) {
-        let (queue, messages) = bounded(SHOTS_MAX + DECISIONS_MAX);
-        (Self { pool: Pool::new(SHOTS_MAX, frame_bytes_max), queue, tally }, messages)
+    /// `shots` copies of pictures of each camera, whose largest have these bytes; the recorder's end
+    /// of the queue.
+    pub(super) fn new(
+        shots: usize,
+        frame_bytes_max: &[usize],
+        tally: Arc<Tally>,
+    ) -> (Self, Receiver<Message>) {
+        let (queue, messages) = bounded(shots * frame_bytes_max.len() + DECISIONS_MAX);
+        let pools = frame_bytes_max.iter().map(|bytes| Pool::new(shots, *bytes)).collect();
+        (Self { pools, queue, tally }, messages)
+    }
+
+    /// What was recorded so far.
+    pub fn counters(&self) -> Counters {
+        self.tally.get()
     }
 
     /// Hands over a copy of a picture that the camera just sent. Takes as long as the copy.
@@ -106,7 +118,8 @@ impl Feed {
             return;
         }
         let bytes = frame.lease.get(..frame.meta.bytes).unwrap_or(&frame.lease);
-        let Some(mut copy) = self.pool.lease() else {
+        let pool = self.pools.get(usize::from(frame.meta.camera.0));
+        let Some(mut copy) = pool.and_then(Pool::lease) else {
             return self.tally.skip("all buffers wait to be written: the disk is too slow");
         };
         let Some(room) = copy.get_mut(..bytes.len()) else {
@@ -118,10 +131,10 @@ impl Feed {
         self.send(Message::Shot(Shot { meta, trigger, part, recipe, copy }));
     }
 
-    /// Hands over a decision and which picture it was made from.
-    pub fn decided(&self, record: &VerdictRecord, frame: Option<FrameKey>) {
+    /// Hands over a decision, which pictures there were of its part, and what each view said.
+    pub fn decided(&self, record: &VerdictRecord, frames: &FrameKeys, views: &ViewResults) {
         if !self.tally.failed.load(Ordering::Relaxed) {
-            self.send(Message::Decided(record.clone(), frame));
+            self.send(Message::Decided(record.clone(), *frames, *views));
         }
     }
 

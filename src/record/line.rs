@@ -1,9 +1,11 @@
 //! What stands in the files: the head of a recording and the line of a decision.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::feed::Shot;
-use crate::message::{FLAG_LATE, VerdictRecord};
+use crate::message::{FLAG_LATE, VerdictRecord, ViewResults, deciding_view};
 
 /// `recording.toml`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +25,9 @@ pub struct Head {
     pub calibration: String,
     /// What was recorded: `all` or `rejects`.
     pub keep: String,
+    /// Names of the cameras, by their numbers; empty with one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub camera: Vec<String>,
     /// What the recipe numbers mean.
     pub recipe: Vec<HeadRecipe>,
 }
@@ -35,6 +40,9 @@ pub struct HeadRecipe {
     pub id: u16,
     /// The product class.
     pub class: String,
+    /// Cameras whose view is a class of its own, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub views: BTreeMap<String, String>,
 }
 
 /// One decision.
@@ -74,8 +82,32 @@ pub struct PartLine {
     pub at_unix_s: u64,
     /// Pictures and decisions that could not be recorded until now.
     pub dropped: u64,
-    /// The pictures it was made from: none when the camera gave none or it could not be recorded.
+    /// With several cameras: number of the view that decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view: Option<u16>,
+    /// With several cameras: what each view said that was looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub views: Vec<ViewLine>,
+    /// The pictures there were of the part: none when the cameras gave none or they could not be
+    /// recorded.
     pub frames: Vec<FrameLine>,
+}
+
+/// What one of several views said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ViewLine {
+    /// Number of the camera.
+    pub camera: u16,
+    /// `PASS`, `REJECT`, `INVALID` or `TEST`.
+    pub verdict: String,
+    /// Why.
+    pub reason: String,
+    /// Class number of the engine.
+    pub class: u16,
+    /// The bits of the score.
+    pub score_bits: u32,
+    /// The bits of the limit.
+    pub limit_bits: u32,
 }
 
 /// A picture and where it lies.
@@ -125,12 +157,32 @@ pub struct FrameLine {
     /// Levels of the input lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line_status: Option<u32>,
+    /// The camera's own count of triggers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counter: Option<u64>,
 }
 
 impl PartLine {
     /// The line of a decision without its pictures.
-    pub(super) fn of(record: &VerdictRecord, at_unix_s: u64, dropped: u64) -> Self {
+    pub(super) fn of(
+        record: &VerdictRecord,
+        views: &ViewResults,
+        at_unix_s: u64,
+        dropped: u64,
+    ) -> Self {
         let verdict = &record.verdict;
+        let number = |view: usize| u16::try_from(view).unwrap_or(u16::MAX);
+        let views = views.iter().enumerate().filter_map(|(view, result)| {
+            let result = (*result)?;
+            Some(ViewLine {
+                camera: number(view),
+                verdict: result.outcome.name().to_owned(),
+                reason: result.reason.name().to_owned(),
+                class: result.class,
+                score_bits: result.score.to_bits(),
+                limit_bits: result.limit.to_bits(),
+            })
+        });
         Self {
             epoch: record.epoch,
             seq: record.seq,
@@ -149,6 +201,8 @@ impl PartLine {
             late: record.flags & FLAG_LATE != 0,
             at_unix_s,
             dropped,
+            view: deciding_view(record.flags).map(number),
+            views: views.collect(),
             frames: vec![],
         }
     }
@@ -179,6 +233,7 @@ impl FrameLine {
             exposure_us: meta.facts.exposure_us.filter(|v| v.is_finite()),
             gain: meta.facts.gain.filter(|v| v.is_finite()),
             line_status: meta.facts.line_status,
+            counter: meta.facts.counter,
         }
     }
 }

@@ -2,7 +2,7 @@
 //! bounded in bytes, to be replayed as a regression test (`crrd replay`).
 //!
 //! A recording never delays a verdict and never stops the station. What is to be recorded is
-//! handed over through a bounded queue, a picture as a copy in one of [`SHOTS_MAX`] buffers; when
+//! handed over through a bounded queue, a picture as a copy in one of a fixed number of buffers; when
 //! the disk is too slow, the hand-over is refused and counted. When the bytes are used up, the
 //! oldest part of the recording goes first. When the disk fails, the recording ends and says so.
 //!
@@ -17,12 +17,12 @@ mod recorder;
 mod store;
 
 pub use feed::{Counters, Feed, Shot};
-pub use line::{FrameLine, Head, HeadRecipe, PartLine};
+pub use line::{FrameLine, Head, HeadRecipe, PartLine, ViewLine};
 pub use read::{Part, ReadError, Reading};
-pub use recorder::{Keep, RecordError, Recorder, Settings};
+pub use recorder::{Keep, RecordError, Recorder, Settings, View};
 
-/// Pictures that wait to be written or for their verdict: more than a station's queue holds.
-pub const SHOTS_MAX: usize = 12;
+/// Pictures of each camera that may wait to be written, besides those that wait for their verdict.
+pub const SHOTS_SPARE: usize = 8;
 
 /// Version of the files.
 pub const FORMAT: u32 = 1;

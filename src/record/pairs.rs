@@ -2,20 +2,14 @@
 
 use std::collections::VecDeque;
 
-use super::SHOTS_MAX;
 use super::feed::Shot;
 use crate::frame::FrameKey;
 
 /// Pictures whose decision has not come yet, in the order in which they were taken.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Pairs {
+    /// No more than there are buffers.
     waiting: VecDeque<Shot>,
-}
-
-impl Default for Pairs {
-    fn default() -> Self {
-        Self { waiting: VecDeque::with_capacity(SHOTS_MAX) }
-    }
 }
 
 impl Pairs {
@@ -56,7 +50,7 @@ mod tests {
 
     #[test]
     fn a_decision_finds_its_picture_and_frees_those_that_were_never_looked_at() {
-        let pool = Pool::new(SHOTS_MAX, 4);
+        let pool = Pool::new(5, 4);
         let mut pairs = Pairs::default();
         for (camera, epoch, seq) in [(0, 1, 7), (1, 1, 7), (0, 1, 8), (0, 2, 1), (0, 2, 2)] {
             pairs.shot(shot(&pool, camera, epoch, seq));

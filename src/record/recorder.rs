@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
-use super::FORMAT;
-use super::feed::{Counters, Feed, Message, Tally};
+use super::feed::{Counters, Feed, Message, Shot, Tally};
 use super::line::{Head, HeadRecipe, PartLine};
 use super::pairs::Pairs;
 use super::store::Store;
-use crate::frame::FrameKey;
+use super::{FORMAT, SHOTS_SPARE};
+use crate::frame::FrameKeys;
 use crate::judge::Outcome;
-use crate::message::VerdictRecord;
+use crate::message::{VerdictRecord, ViewResults};
 use crate::sys::clock::Clock;
 use crate::sys::fs::FsError;
 
@@ -58,8 +58,19 @@ pub struct Settings {
     /// Id of the calibration: eight hex digits.
     pub calibration: String,
     /// What the recipe numbers mean.
-    pub recipes: Vec<(u16, String)>,
-    /// Size of the largest picture.
+    pub recipes: Vec<HeadRecipe>,
+    /// The cameras, by their numbers.
+    pub cameras: Vec<View>,
+    /// Pictures of each camera that may wait for their verdict at the station.
+    pub frames_waiting: usize,
+}
+
+/// A camera that is recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Its name.
+    pub name: String,
+    /// Size of its largest picture.
     pub frame_bytes_max: usize,
 }
 
@@ -99,18 +110,21 @@ impl Recorder {
             engine_sha256: settings.engine_sha256,
             calibration: settings.calibration,
             keep: settings.keep.name().to_owned(),
-            recipe: settings
-                .recipes
-                .into_iter()
-                .map(|(id, class)| HeadRecipe { id, class })
-                .collect(),
+            camera: match settings.cameras.as_slice() {
+                // The only camera needs no name.
+                [_] => vec![],
+                several => several.iter().map(|view| view.name.clone()).collect(),
+            },
+            recipe: settings.recipes,
         };
         let text = toml::to_string(&head)?;
         let store = Store::create(&settings.folder, settings.bytes_max, &head, &text)?;
         let folder = store.dir().to_owned();
         tracing::info!(folder = %folder.display(), keep = settings.keep.name(), "recording");
         let tally = Arc::new(Tally::default());
-        let (feed, messages) = Feed::new(settings.frame_bytes_max, Arc::clone(&tally));
+        let bytes: Vec<usize> = settings.cameras.iter().map(|view| view.frame_bytes_max).collect();
+        let shots = settings.frames_waiting + SHOTS_SPARE;
+        let (feed, messages) = Feed::new(shots, &bytes, Arc::clone(&tally));
         let task = Task {
             store: Some(store),
             keep: settings.keep,
@@ -172,27 +186,28 @@ impl Task {
         while let Ok(message) = messages.recv() {
             match message {
                 Message::Shot(shot) => self.pairs.shot(shot),
-                Message::Decided(record, frame) => self.decided(&record, frame),
+                Message::Decided(record, frames, views) => self.decided(&record, &frames, &views),
                 Message::Stop => return,
             }
         }
     }
 
-    fn decided(&mut self, record: &VerdictRecord, frame: Option<FrameKey>) {
-        let shot = frame.and_then(|key| self.pairs.decided(key));
+    fn decided(&mut self, record: &VerdictRecord, frames: &FrameKeys, views: &ViewResults) {
+        let found = frames.iter().flatten().filter_map(|key| self.pairs.decided(*key));
+        let shots: Vec<Shot> = found.collect();
         let passed = record.verdict.outcome() == Outcome::Pass;
         if passed && self.keep == Keep::Rejects {
             return;
         }
         let Some(store) = &mut self.store else { return };
-        let line = PartLine::of(record, self.clock.wall_unix_s(), self.tally.get().dropped);
-        let frames = u64::from(shot.is_some());
-        match store.append(line, shot.as_slice()) {
+        let line = PartLine::of(record, views, self.clock.wall_unix_s(), self.tally.get().dropped);
+        let frames = shots.len() as u64;
+        match store.append(line, &shots) {
             Ok(true) => {
                 self.tally.parts.fetch_add(1, Ordering::Relaxed);
                 self.tally.frames.fetch_add(frames, Ordering::Relaxed);
             }
-            Ok(false) => self.tally.skip("one picture is larger than record.bytes_max_mb"),
+            Ok(false) => self.tally.skip("one part is larger than record.bytes_max_mb"),
             Err(error) => {
                 // The station goes on: what it decides is in the journal.
                 tracing::error!(

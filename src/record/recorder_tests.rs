@@ -3,15 +3,21 @@ use std::path::Path;
 use super::*;
 use crate::calibrate::CalibrationId;
 use crate::frame::{
-    CameraId, Frame, FrameMeta, Nanos, PartId, PixelFormat, Pool, RecipeId, TriggerId,
+    CameraId, Frame, FrameKey, FrameKeys, FrameMeta, Nanos, PartId, PixelFormat, Pool, RecipeId,
+    TriggerId,
 };
 use crate::judge::{Reason, Verdict};
-use crate::record::{PartLine, ReadError, Reading, SHOTS_MAX};
+use crate::record::{PartLine, ReadError, Reading};
 use crate::sys::clock::ManualClock;
 
 const BYTES: usize = 64;
+const SHOTS: usize = 12;
 
 fn start(folder: &Path, keep: Keep) -> Recorder {
+    start_of(folder, keep, &["camera"])
+}
+
+fn start_of(folder: &Path, keep: Keep, cameras: &[&str]) -> Recorder {
     let settings = Settings {
         folder: folder.to_owned(),
         bytes_max: 1 << 20,
@@ -19,15 +25,19 @@ fn start(folder: &Path, keep: Keep) -> Recorder {
         station: "s1".to_owned(),
         engine_sha256: "ab".repeat(32),
         calibration: "00000001".to_owned(),
-        recipes: vec![(1, "bolt".to_owned())],
-        frame_bytes_max: BYTES,
+        recipes: vec![HeadRecipe { id: 1, class: "bolt".to_owned(), views: Default::default() }],
+        cameras: cameras
+            .iter()
+            .map(|name| View { name: (*name).to_owned(), frame_bytes_max: BYTES })
+            .collect(),
+        frames_waiting: 4,
     };
     Recorder::start(settings, Arc::new(ManualClock::new(1_767_225_600))).unwrap()
 }
 
-fn frame(seq: u64) -> Frame {
+fn frame(camera: u16, seq: u64) -> Frame {
     let (number, size) = ((1, seq), (BYTES, 1));
-    let mut meta = FrameMeta::packed(CameraId(0), number, Nanos(5), PixelFormat::Mono8, size);
+    let mut meta = FrameMeta::packed(CameraId(camera), number, Nanos(5), PixelFormat::Mono8, size);
     meta.facts.exposure_us = Some(250.0);
     let mut lease = Pool::new(1, BYTES).lease().unwrap();
     lease.fill(seq as u8);
@@ -59,8 +69,24 @@ fn lines(recorder: &Path) -> Vec<PartLine> {
     found
 }
 
-fn shot(feed: &Feed, seq: u64) -> crate::frame::FrameKey {
-    let frame = frame(seq);
+/// Hands over a picture; it is the only one of its part.
+fn shot(feed: &Feed, seq: u64) -> FrameKeys {
+    only(shot_of(feed, 0, seq))
+}
+
+fn only(key: FrameKey) -> FrameKeys {
+    let mut keys = FrameKeys::default();
+    keys[0] = Some(key);
+    keys
+}
+
+/// Hands over a decision with these pictures.
+fn decided(feed: &Feed, record: &VerdictRecord, frames: &FrameKeys) {
+    feed.decided(record, frames, &ViewResults::default());
+}
+
+fn shot_of(feed: &Feed, camera: u16, seq: u64) -> FrameKey {
+    let frame = frame(camera, seq);
     feed.shot(&frame, TriggerId(9), PartId::new("CAM-1").unwrap(), Some(RecipeId(1)));
     frame.meta.key()
 }
@@ -73,9 +99,9 @@ fn a_decision_is_written_with_the_picture_it_was_made_from() {
     let feed = recorder.feed();
     let first = shot(&feed, 1);
     let second = shot(&feed, 2);
-    feed.decided(&decision(1, Reason::FrameDamaged), Some(first));
-    feed.decided(&decision(2, Reason::FrameLost), None);
-    feed.decided(&decision(3, Reason::Engine), Some(second));
+    decided(&feed, &decision(1, Reason::FrameDamaged), &first);
+    decided(&feed, &decision(2, Reason::FrameLost), &FrameKeys::default());
+    decided(&feed, &decision(3, Reason::Engine), &second);
     let counters = recorder.stop();
     assert_eq!(counters, Counters { parts: 3, frames: 2, dropped: 0, failed: false });
     let lines = lines(&folder);
@@ -120,7 +146,7 @@ fn rejects_alone_are_kept_when_asked_for() {
         if seq % 2 == 0 {
             record.verdict = passed;
         }
-        feed.decided(&record, Some(key));
+        decided(&feed, &record, &key);
     }
     assert_eq!(recorder.stop().parts, 2);
     assert_eq!(lines(&folder).iter().map(|l| l.seq).collect::<Vec<_>>(), [1, 3]);
@@ -131,13 +157,13 @@ fn a_disk_that_is_behind_costs_records_and_never_time() {
     let dir = tempfile::tempdir().unwrap();
     // Nobody takes the messages: a disk that stands still.
     let tally = Arc::new(Tally::default());
-    let (feed, messages) = Feed::new(BYTES, Arc::clone(&tally));
+    let (feed, messages) = Feed::new(SHOTS, &[BYTES], Arc::clone(&tally));
     let begun = std::time::Instant::now();
-    for seq in 0..SHOTS_MAX as u64 + 5 {
+    for seq in 0..SHOTS as u64 + 5 {
         shot(&feed, seq);
     }
     for seq in 0..300 {
-        feed.decided(&decision(seq, Reason::Engine), None);
+        decided(&feed, &decision(seq, Reason::Engine), &FrameKeys::default());
     }
     assert!(begun.elapsed() < Duration::from_secs(1));
     assert_eq!(tally.get().dropped, 5 + 300 - 256);
@@ -152,7 +178,7 @@ fn a_disk_that_fails_ends_the_recording_and_nothing_else() {
     std::fs::create_dir(recorder.folder().join("00000002.frames")).unwrap();
     let feed = recorder.feed();
     for seq in 1..=20_000u32 {
-        feed.decided(&decision(seq, Reason::Engine), None);
+        decided(&feed, &decision(seq, Reason::Engine), &FrameKeys::default());
         if recorder.counters().failed {
             break;
         }
@@ -161,7 +187,51 @@ fn a_disk_that_fails_ends_the_recording_and_nothing_else() {
     assert!(recorder.counters().failed);
     let before = recorder.counters();
     shot(&feed, 1);
-    feed.decided(&decision(1, Reason::Engine), None);
+    decided(&feed, &decision(1, Reason::Engine), &FrameKeys::default());
     let after = recorder.stop();
     assert_eq!((after.parts, after.failed), (before.parts, true));
+}
+
+#[test]
+fn the_views_of_a_part_are_written_together_with_what_each_said() {
+    use crate::judge::Outcome;
+    use crate::message::{ViewResult, view_flags};
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = start_of(dir.path(), Keep::All, &["top", "side"]);
+    let folder = recorder.folder().to_owned();
+    let feed = recorder.feed();
+    let said = |score| ViewResult {
+        outcome: Outcome::Reject,
+        reason: Reason::ScoreAboveLimit,
+        class: 3,
+        score,
+        limit: 0.25,
+    };
+    for seq in 1..=20u32 {
+        // The second camera counts otherwise; the order in which they come is by chance.
+        let mut keys = FrameKeys::default();
+        for camera in if seq % 2 == 0 { [0, 1] } else { [1, 0] } {
+            let number = u64::from(seq) + 1000 * u64::from(camera);
+            keys[usize::from(camera)] = Some(shot_of(&feed, camera, number));
+        }
+        let mut views = ViewResults::default();
+        (views[0], views[1]) = (Some(said(0.5)), Some(said(0.75)));
+        let record = VerdictRecord { flags: view_flags(1), ..decision(seq, Reason::Engine) };
+        feed.decided(&record, &keys, &views);
+        // At the pace of the disk.
+        while feed.counters().parts < u64::from(seq) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    assert_eq!(feed.counters(), recorder.counters());
+    assert_eq!(recorder.stop(), Counters { parts: 20, frames: 40, dropped: 0, failed: false });
+    assert_eq!(Reading::open(&folder).unwrap().head().camera, ["top", "side"]);
+    for line in lines(&folder) {
+        let frames: Vec<(u16, u64)> = line.frames.iter().map(|f| (f.camera, f.seq)).collect();
+        let seq = u64::from(line.seq);
+        assert_eq!(frames, [(0, seq), (1, seq + 1000)]);
+        assert_eq!(line.view, Some(1));
+        let bits: Vec<_> = line.views.iter().map(|v| (v.camera, v.class, v.score_bits)).collect();
+        assert_eq!(bits, [(0, 3, 0.5f32.to_bits()), (1, 3, 0.75f32.to_bits())]);
+    }
 }

@@ -14,7 +14,8 @@ fn head(created_utc: &str) -> Head {
         engine_sha256: "ab".repeat(32),
         calibration: "00000001".to_owned(),
         keep: "all".to_owned(),
-        recipe: vec![HeadRecipe { id: 1, class: "bolt".to_owned() }],
+        camera: vec![],
+        recipe: vec![HeadRecipe { id: 1, class: "bolt".to_owned(), views: Default::default() }],
     }
 }
 
@@ -37,7 +38,7 @@ fn line(seq: u32) -> PartLine {
         latency: Nanos(1),
         flags: 0,
     };
-    PartLine::of(&record, 0, 0)
+    PartLine::of(&record, &Default::default(), 0, 0)
 }
 
 fn shot(seq: u32, bytes: usize) -> Shot {

@@ -194,6 +194,21 @@ pub(crate) fn mask_message(mask: &Mask, picture: (usize, usize), boxes: usize) -
         mask,
         picture,
         geometry: crrd::frame::Geometry::WHOLE,
+        cameras: &[],
+    })
+    .unwrap()
+}
+
+/// The mask of a part that several cameras look at.
+fn mask_of_view(mask: &Mask, picture: (usize, usize)) -> String {
+    let mut record = record(18, "P-000018", Verdict::invalid(Reason::Internal));
+    record.flags = crrd::message::view_flags(1);
+    encode_mask(&MaskMessage {
+        record: &record,
+        mask,
+        picture,
+        geometry: crrd::frame::Geometry::WHOLE,
+        cameras: &["top", "side"].map(str::to_owned),
     })
     .unwrap()
 }
@@ -254,4 +269,16 @@ fn golden_masks_are_what_the_encoder_writes() {
         assert_eq!(pixels, expected, "{name}");
         hold(&format!("{name}.pbm"), &pbm(width, height, &expected));
     }
+}
+
+#[test]
+fn the_golden_mask_of_one_of_several_cameras_says_whose_picture_it_is() {
+    let masks = masks();
+    let (_, mask, picture, _) = &masks[0];
+    let text = mask_of_view(mask, *picture);
+    hold_message("mask-view.json", &text);
+    let read = decode_mask(text.as_bytes()).unwrap();
+    assert_eq!(read.view, Some((2, "side".to_owned())));
+    let (width, height, pixels) = read.mask.unwrap();
+    hold("mask-view.pbm", &pbm(width, height, &pixels));
 }

@@ -168,9 +168,9 @@ impl<S: Store> World<S> {
         };
         let (arrived, deadline) = (ticket.arrived, ticket.deadline);
         let (mask, views, picture) = (Mask::default(), Default::default(), (0, 0));
-        let (frame, geometry) = (None, crrd::frame::Geometry::WHOLE);
+        let (frames, geometry) = (Default::default(), crrd::frame::Geometry::WHOLE);
         let decision =
-            Decision { record, mask, picture, frame, geometry, views, arrived, deadline };
+            Decision { record, mask, picture, frames, geometry, views, arrived, deadline };
         process.decided.push_back(Box::new(decision));
         if matches!(process.record, Record::Idle) {
             self.record_soon();

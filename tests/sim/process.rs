@@ -477,8 +477,8 @@ fn blank(epoch: u32) -> Decision {
     };
     let (arrived, deadline) = (Nanos(0), Nanos(0));
     let (mask, views, picture) = (Mask::default(), Default::default(), (0, 0));
-    let (frame, geometry) = (None, crrd::frame::Geometry::WHOLE);
-    Decision { record, mask, picture, frame, geometry, views, arrived, deadline }
+    let (frames, geometry) = (Default::default(), crrd::frame::Geometry::WHOLE);
+    Decision { record, mask, picture, frames, geometry, views, arrived, deadline }
 }
 
 /// The row of a decision; a mask now and then, so that its lane is busy.

@@ -153,6 +153,7 @@ fn parts(
             health_s: 10,
             limits: publish::Limits::default(),
         },
+        recording: None,
         observer: Some(observer),
         clock,
     })
