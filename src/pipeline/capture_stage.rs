@@ -21,6 +21,10 @@ const PAUSE_STEP_MS: u64 = 50;
 /// from a common start. A camera that takes longer is aligned by time.
 pub(super) const TOGETHER_MS_MAX: u64 = 3_000;
 
+/// Longest start or stop of a camera that is not taken for a hang. A camera on a network is asked
+/// several times before it is given up, setting by setting.
+const SLOW_MAX: Duration = Duration::from_secs(30);
+
 pub(super) struct CaptureStage {
     pub(super) camera: Box<dyn Camera>,
     /// Number of the camera at the station.
@@ -92,7 +96,10 @@ impl CaptureStage {
     }
 
     fn start(&mut self, epoch: u32) {
-        match self.camera.start(self.pool.clone(), epoch) {
+        let (camera, pool, stage) =
+            (&mut self.camera, self.pool.clone(), Stage::Capture(self.view));
+        let started = self.progress.through(stage, SLOW_MAX, || camera.start(pool, epoch));
+        match started {
             Ok(()) => {
                 tracing::info!(camera = self.view, epoch, "camera streaming");
                 self.supervisor.started();
@@ -107,7 +114,8 @@ impl CaptureStage {
     }
 
     fn stop(&mut self) {
-        if let Err(error) = self.camera.stop() {
+        let (camera, stage) = (&mut self.camera, Stage::Capture(self.view));
+        if let Err(error) = self.progress.through(stage, SLOW_MAX, || camera.stop()) {
             tracing::warn!(error = &error as &dyn std::error::Error, "camera not stopped");
         }
     }

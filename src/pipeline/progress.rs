@@ -6,6 +6,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use crate::frame::VIEWS_MAX;
 
@@ -20,6 +23,9 @@ pub(super) enum Stage {
     Journal,
     Command,
 }
+
+/// Time between beats during something slow: the watchdog is looked after every 250 ms.
+const BEAT_EVERY: Duration = Duration::from_millis(100);
 
 /// Names of the capture threads.
 const CAPTURE_NAMES: [&str; VIEWS_MAX] = [
@@ -84,6 +90,32 @@ impl Progress {
         self.passes[stage.index()].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Does something that is slow without being stuck, such as opening a camera that does not
+    /// answer, and beats meanwhile; after `limit` no more, because then it hangs.
+    pub(super) fn through<T>(&self, stage: Stage, limit: Duration, slow: impl FnOnce() -> T) -> T {
+        // Dropped when it is done, by a panic as well.
+        let (done, ended) = bounded::<()>(0);
+        std::thread::scope(|scope| {
+            let beats = (limit.as_millis() / BEAT_EVERY.as_millis()) as u64;
+            let beat = move || {
+                for _ in 0..beats {
+                    self.beat(stage);
+                    if ended.recv_timeout(BEAT_EVERY) != Err(RecvTimeoutError::Timeout) {
+                        return;
+                    }
+                }
+            };
+            let thread = std::thread::Builder::new().name("crrd-patience".to_owned());
+            if let Err(error) = thread.spawn_scoped(scope, beat) {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "no thread to feed the watchdog meanwhile");
+            }
+            let result = slow();
+            drop(done);
+            result
+        })
+    }
+
     /// Follows the beats.
     pub(super) fn watch(&self) -> Watch {
         Watch { progress: self.clone(), seen: [0; STAGES_MAX] }
@@ -133,6 +165,35 @@ mod tests {
         progress.beat(Stage::Inspect);
         progress.beat(Stage::Inspect);
         assert_eq!(stalled(&mut watch), [Stage::Capture(0), Stage::Journal, Stage::Command]);
+    }
+
+    #[test]
+    fn what_is_slow_is_no_stall_until_it_takes_too_long() {
+        let progress = Progress::new(Stage::all(1));
+        let (mut watch, camera) = (progress.watch(), Stage::Capture(0));
+        let others = [Stage::Inspect, Stage::Journal, Stage::Command];
+        let mut pings = |times: u32| {
+            let ping = |_: &u32| {
+                others.iter().for_each(|stage| progress.beat(*stage));
+                std::thread::sleep(2 * BEAT_EVERY);
+                watch.stalled().count() == 0
+            };
+            (0..times).filter(ping).count()
+        };
+        let limit = 4 * BEAT_EVERY;
+        let (within, beyond) = progress.through(camera, limit, || {
+            let within = pings(1);
+            std::thread::sleep(limit);
+            // Its last beats.
+            pings(1);
+            (within, pings(2))
+        });
+        assert_eq!((within, beyond), (1, 0));
+        let wrong = || -> () { panic!("in something slow") };
+        let broken = std::panic::catch_unwind(|| progress.through(camera, limit, wrong));
+        assert!(broken.is_err());
+        pings(1);
+        assert_eq!(pings(1), 0, "nobody beats any more");
     }
 
     #[test]
