@@ -14,7 +14,10 @@ const ROUNDING: f64 = 0.01;
 
 /// Facts of a frame that are asked for, where the camera has them. Its number and its time stand
 /// in the first packet of every frame.
-const CHUNKS: [&str; 4] = ["ExposureTime", "Gain", "LineStatusAll", "CounterValue"];
+const CHUNKS: [&str; 4] = ["ExposureTime", "Gain", "LineStatusAll", COUNT];
+
+/// A counter of the camera at the start of the frame.
+const COUNT: &str = "CounterValue";
 
 /// Applies all steps, reading each value back, then reads all of them back once more.
 pub(super) fn apply(device: &dyn Device, steps: &[Step]) -> Result<(), CameraError> {
@@ -22,7 +25,7 @@ pub(super) fn apply(device: &dyn Device, steps: &[Step]) -> Result<(), CameraErr
         match step {
             Step::Set(setting) => set(device, setting)?,
             Step::TriggersOff => triggers_off(device)?,
-            Step::Chunks(on) => chunks(device, *on),
+            Step::Chunks(on, counter) => chunks(device, *on, counter.as_deref())?,
         }
     }
     verify(device, steps)
@@ -182,31 +185,69 @@ fn triggers_off(device: &dyn Device) -> Result<(), CameraError> {
 }
 
 /// Switches the facts of a frame on that the camera has, or all of them off. Makers deviate here
-/// more than elsewhere, and a frame is judged without them as well: what fails is told, no more.
-fn chunks(device: &dyn Device, on: bool) {
-    if device.kind("ChunkModeActive").is_none() {
-        return;
-    }
-    let told = |what: &str, error: &DeviceError| {
-        tracing::warn!(camera = %device.identity(), what, error = %error, "no facts of frames");
+/// more than elsewhere, and a frame is judged without them as well: what is missing is told, no
+/// more. But the count of triggers, when it is asked for, must come.
+fn chunks(device: &dyn Device, on: bool, counter: Option<&str>) -> Result<(), CameraError> {
+    let camera = device.identity();
+    let told = if on { facts(device, counter) } else { switch(device, false).map(|()| vec![]) };
+    let told = match told {
+        Ok(told) => told,
+        Err(error) if counter.is_none() => {
+            tracing::info!(%camera, %error, "the camera tells no facts of its frames");
+            return Ok(());
+        }
+        Err(error) => return Err(uncounted(device, &error.to_string())),
     };
-    if let Err(error) = device.write("ChunkModeActive", &FeatureValue::Boolean(on)) {
-        return told("ChunkModeActive", &error);
+    let missing: Vec<&str> = CHUNKS.into_iter().filter(|fact| on && !told.contains(fact)).collect();
+    if counter.is_some() && missing.contains(&COUNT) {
+        return Err(uncounted(device, "it does not tell its CounterValue with the frames"));
     }
+    if on {
+        let (told, missing) = (told.join(" "), missing.join(" "));
+        tracing::info!(%camera, told, missing, "facts of each frame");
+    }
+    Ok(())
+}
+
+fn uncounted(device: &dyn Device, why: &str) -> CameraError {
+    problem(
+        device,
+        &format!("trigger_counter: {why}; remove trigger_counter, and count in the PLC"),
+    )
+}
+
+fn switch(device: &dyn Device, on: bool) -> Result<(), DeviceError> {
+    match device.kind("ChunkModeActive") {
+        Some(_) => device.write("ChunkModeActive", &FeatureValue::Boolean(on)),
+        None if on => Err(DeviceError("it has no ChunkModeActive".into())),
+        None => Ok(()),
+    }
+}
+
+/// Switches each fact on; those that were on when read back.
+fn facts(device: &dyn Device, counter: Option<&str>) -> Result<Vec<&'static str>, DeviceError> {
+    switch(device, true)?;
+    let enabled = FeatureValue::Boolean(true);
+    let is_on = || matches!(device.read("ChunkEnable"), Ok(value) if value == enabled);
+    let mut told = Vec::new();
     // The picture itself is a chunk that some cameras let nobody switch: not in the list.
     for entry in device.entries("ChunkSelector") {
-        if on && CHUNKS.contains(&entry.as_str()) {
-            let enabled = FeatureValue::Boolean(true);
-            let select = device.write("ChunkSelector", &FeatureValue::Text(entry.clone()));
-            let enable = || match device.read("ChunkEnable") {
-                Ok(value) if value == enabled => Ok(()),
-                _ => device.write("ChunkEnable", &enabled),
-            };
-            if let Err(error) = select.and_then(|()| enable()) {
-                told(&entry, &error);
+        let Some(fact) = CHUNKS.into_iter().find(|fact| *fact == entry) else { continue };
+        let select = device.write("ChunkSelector", &FeatureValue::Text(entry));
+        let enable = || if is_on() { Ok(()) } else { device.write("ChunkEnable", &enabled) };
+        match select.and_then(|()| enable()) {
+            Ok(()) if is_on() => told.push(fact),
+            Ok(()) => {}
+            Err(error) => {
+                tracing::warn!(camera = %device.identity(), fact, %error, "not told with the frames");
             }
         }
     }
+    // Which of its counters the value is of, where there are several.
+    if let (Some(counter), Some(_)) = (counter, device.kind("ChunkCounterSelector")) {
+        device.write("ChunkCounterSelector", &FeatureValue::Text(counter.to_owned()))?;
+    }
+    Ok(told)
 }
 
 fn problem(device: &dyn Device, what: &str) -> CameraError {

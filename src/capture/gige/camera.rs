@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 use super::apply::apply;
 use super::device::{Counters, Delivery, Device, Stream, Transport};
-use super::frames::{Ids, Taken, WAITS_AT_START, meta, outcome, taken};
+use super::frames::{Ids, Ignored, Taken, WAITS_AT_START, meta, outcome, taken};
 use super::plan::{Step, steps};
 use crate::capture::{
     Camera, CameraError, CameraErrorKind, CameraStats, Damage, Event, GAP_PARTS_MAX, SoftTrigger,
@@ -68,7 +68,10 @@ struct Streaming {
     pool: Pool,
     epoch: u32,
     ids: Ids,
-    newest: Option<u64>,
+    /// Triggers without a frame, when the camera counts them.
+    ignored: Ignored,
+    /// The newest frame's own number, and its number among the triggers.
+    newest: Option<(u64, u64)>,
     underruns: u64,
     /// Numbers that found no buffer, to be reported before the frame that showed it.
     owed: Range<u64>,
@@ -146,7 +149,11 @@ impl Gige {
         let streaming = self.stream.as_mut()?;
         let pitch = self.frame.pitch;
         let result = outcome(&delivery, pitch)?;
-        let seq = delivery.raw_id.and_then(|raw| streaming.ids.number(raw))?;
+        let id = delivery.raw_id.and_then(|raw| streaming.ids.number(raw))?;
+        let trigger = self.options.settings.trigger.as_ref();
+        let is_counted = trigger.is_some_and(|trigger| trigger.counter.is_some());
+        let counter = delivery.chunks.counter.filter(|_| is_counted);
+        let seq = streaming.ignored.number(id, counter);
         let now = self.clock.now();
         let arrived = Nanos(now.0.saturating_sub(delivery.age_ns.min(AGE_NS_MAX)));
         let trigger = Trigger::counted(seq, self.numbered.id_of(seq), arrived);
@@ -156,7 +163,7 @@ impl Gige {
             let base = FrameMeta::packed(self.options.camera, number, now, format, (0, 0));
             Frame { meta: meta(base, &delivery, pitch), lease: delivery.lease }
         });
-        streaming.blame(seq);
+        streaming.blame(id, seq);
         Some((trigger, picture))
     }
 
@@ -204,11 +211,17 @@ impl Streaming {
         }
     }
 
-    /// Finds out whether numbers missing before `seq` are missing for want of a buffer.
-    fn blame(&mut self, seq: u64) {
-        let before = self.newest.replace(self.newest.map_or(seq, |newest| newest.max(seq)));
-        let Some(first) = before.map(|before| before.saturating_add(1)) else { return };
-        if seq <= first || seq - first > GAP_PARTS_MAX {
+    /// Finds out whether numbers missing before frame `id`, which is `seq` among the triggers, are
+    /// missing for want of a buffer.
+    fn blame(&mut self, id: u64, seq: u64) {
+        let Some((newest_id, newest)) = self.newest.replace((id, seq)) else { return };
+        if seq < newest {
+            self.newest = Some((newest_id, newest));
+        }
+        let first = newest.saturating_add(1);
+        let frames = id.saturating_sub(newest_id.saturating_add(1));
+        // Ignored triggers alone say nothing of buffers.
+        if frames == 0 || seq <= first || seq - first > GAP_PARTS_MAX {
             return;
         }
         // Packets without a buffer are counted, so it says whether, not how many frames.
@@ -305,6 +318,7 @@ impl Camera for Gige {
             pool,
             epoch,
             ids: Ids::new(self.frame.wide),
+            ignored: Ignored::default(),
             newest: None,
             underruns: 0,
             owed: 0..0,

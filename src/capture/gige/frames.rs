@@ -2,7 +2,7 @@
 
 use super::device::{Delivery, Picture, Status};
 use super::format;
-use crate::capture::{Counter, Damage, Unwrap};
+use crate::capture::{Counter, Damage, GAP_PARTS_MAX, Unwrap};
 use crate::frame::{Facts, FrameMeta};
 
 /// Largest number of a GigE Vision 1.x frame; more shows that the camera counts in 64 bits.
@@ -31,6 +31,39 @@ impl Ids {
             *self = Self::new(true);
         }
         self.unwrap.number(raw)
+    }
+}
+
+/// Triggers that the camera ignored, because they came while it exposed or read out.
+///
+/// It numbers the frames that it takes; its counter goes on with every trigger. So a frame is
+/// numbered among the triggers: a trigger without a frame is a gap like any other.
+#[derive(Debug, Default)]
+pub(super) struct Ignored {
+    /// Number and count of the frame that the others are compared with.
+    first: Option<(u64, u64)>,
+    triggers: u64,
+}
+
+impl Ignored {
+    /// The number among the triggers of frame `id`, at whose start the camera had counted so many.
+    /// A damaged frame tells no count: it is taken for one without ignored triggers before it.
+    pub(super) fn number(&mut self, id: u64, counter: Option<u64>) -> u64 {
+        if let Some(counter) = counter {
+            let (first_id, first_counter) = *self.first.get_or_insert((id, counter));
+            // A counter may wrap at 32 bits.
+            let triggers = counter.wrapping_sub(first_counter) as u32;
+            let behind = triggers.wrapping_sub(id.wrapping_sub(first_id) as u32);
+            let new = behind.wrapping_sub(self.triggers as u32);
+            if u64::from(new) <= GAP_PARTS_MAX {
+                self.triggers += u64::from(new);
+            } else {
+                // The counter was set back, or does not count triggers: from here on anew.
+                tracing::warn!(frame = id, counter, "the camera's counter of triggers jumped");
+                self.first = Some((id, counter.wrapping_sub(self.triggers)));
+            }
+        }
+        id.saturating_add(self.triggers)
     }
 }
 
@@ -197,6 +230,24 @@ mod tests {
         assert_eq!(numbers, [65_535, 65_536, 65_538].map(Some));
         let mut usb = Ids::new(true);
         assert_eq!([0, 1, 2].map(|raw| usb.number(raw)), [0, 1, 2].map(Some));
+    }
+
+    #[test]
+    fn triggers_that_the_camera_ignored_are_numbers_without_a_frame() {
+        let mut ignored = Ignored::default();
+        let mut number = |id, counter| ignored.number(id, counter);
+        // The counter need not begin with the frames, and wraps at 32 bits.
+        let begin = u64::from(u32::MAX) - 1;
+        assert_eq!(number(10, Some(begin)), 10);
+        assert_eq!(number(11, Some(begin + 1)), 11);
+        assert_eq!(number(12, Some(1)), 13, "one trigger came too early");
+        assert_eq!(number(13, None), 14, "a damaged frame tells nothing");
+        assert_eq!(number(14, Some(5)), 17, "two more");
+        assert_eq!(number(20, Some(11)), 23, "lost frames are no ignored triggers");
+        assert_eq!(number(21, Some(0)), 24, "set back: what it counted until then stays");
+        assert_eq!((number(22, Some(1)), number(23, Some(3))), (25, 27));
+        let mut uncounted = Ignored::default();
+        assert_eq!([5, 6].map(|id| uncounted.number(id, None)), [5, 6]);
     }
 
     #[test]

@@ -14,8 +14,8 @@ pub(super) enum Step {
     Set(Setting),
     /// Every trigger that the camera has is switched off.
     TriggersOff,
-    /// The camera tells facts of each frame.
-    Chunks(bool),
+    /// The camera tells facts of each frame where it can, and this count of triggers in any case.
+    Chunks(bool, Option<String>),
 }
 
 /// A feature and what it is set to.
@@ -123,7 +123,8 @@ pub(super) fn steps(gige: &Gige, software: bool) -> Vec<Step> {
         let trigger = triggers(gige.trigger.as_ref().filter(|_| !software));
         steps.extend(trigger.into_iter().map(Step::Set));
     }
-    steps.push(Step::Chunks(gige.chunks));
+    let line = gige.trigger.as_ref().filter(|_| !software);
+    steps.push(Step::Chunks(gige.chunks, line.and_then(|line| line.counter.clone())));
     steps
 }
 
@@ -180,8 +181,25 @@ fn triggers(line: Option<&LineTrigger>) -> Vec<Setting> {
         let delay = Setting::of("TriggerDelay", delay);
         settings.push(if line.delay_us > 0.0 { delay } else { delay.if_present() });
     }
+    if let Some((line, counter)) = line.and_then(|line| Some((line, line.counter.as_ref()?))) {
+        settings.extend(counting(line, counter));
+    }
     settings.push(Setting::word("TriggerMode", "On"));
     settings
+}
+
+/// The counter counts what triggers, those pulses that come too early included.
+fn counting(line: &LineTrigger, counter: &str) -> Vec<Setting> {
+    let of_counter = |setting: Setting| {
+        let selector = Some(("CounterSelector".to_owned(), counter.to_owned()));
+        Setting { selector, ..setting }
+    };
+    let reset = Wanted::Exactly(FeatureValue::Boolean(true));
+    vec![
+        of_counter(Setting::word("CounterEventSource", &line.source)),
+        of_counter(Setting::word("CounterEventActivation", &line.activation).if_present()),
+        of_counter(Setting::of("CounterReset", reset).if_present().passing()),
+    ]
 }
 
 #[cfg(test)]
@@ -213,7 +231,8 @@ mod tests {
     fn told(gige: &Gige, software: bool) -> Vec<String> {
         let line = |step: Step| match step {
             Step::TriggersOff => "triggers off".to_owned(),
-            Step::Chunks(on) => format!("chunks {on}"),
+            Step::Chunks(on, None) => format!("chunks {on}"),
+            Step::Chunks(on, Some(counter)) => format!("chunks {on} {counter}"),
             Step::Set(s) => {
                 let of = s.selector.map(|(n, e)| format!("[{n}={e}]")).unwrap_or_default();
                 let wanted = match s.wanted {
@@ -301,6 +320,7 @@ mod tests {
             activation: "FallingEdge".into(),
             delay_us: 20.0,
             debounce_us: Some(5.0),
+            counter: None,
         });
         let line = told(&gige, false);
         assert!(line.contains(&"AcquisitionFrameRateEnable = false if present".to_owned()));
@@ -315,6 +335,18 @@ mod tests {
             "chunks false",
         ];
         assert_eq!(line[line.len() - end.len()..], end);
+        gige.chunks = true;
+        gige.trigger.as_mut().unwrap().counter = Some("Counter0".into());
+        let counted = told(&gige, false);
+        let end = [
+            "TriggerDelay = 20",
+            "CounterEventSource[CounterSelector=Counter0] = \"Line1\"",
+            "CounterEventActivation[CounterSelector=Counter0] = \"FallingEdge\" if present",
+            "CounterReset[CounterSelector=Counter0] = true if present",
+            "TriggerMode = \"On\"",
+            "chunks true Counter0",
+        ];
+        assert_eq!(counted[counted.len() - end.len()..], end);
         let software = told(&plain(), true);
         let end = ["TriggerSource = \"Software\"", "TriggerMode = \"On\"", "chunks true"];
         assert_eq!(software[software.len() - end.len()..], end);

@@ -15,6 +15,8 @@ use crate::frame::Lease;
 pub(super) enum Feed {
     /// A whole picture with this number of the camera's.
     Whole(u64),
+    /// The same, with the camera's count of triggers.
+    Counted(u64, u64),
     /// A picture with packets missing.
     Incomplete(u64),
     /// A buffer that comes back unused.
@@ -257,7 +259,12 @@ impl Stream for ScriptedStream {
 
     fn pop(&mut self, ns: u64) -> Option<Delivery> {
         let mut world = self.script.world();
-        let (status, raw_id) = match world.feed.pop_front() {
+        let next = world.feed.pop_front();
+        let counter = match next {
+            Some(Feed::Counted(_, counter)) => Some(counter),
+            _ => None,
+        };
+        let (status, raw_id) = match next {
             None => {
                 drop(world);
                 std::thread::sleep(std::time::Duration::from_nanos(ns));
@@ -271,7 +278,7 @@ impl Stream for ScriptedStream {
                 world.lost = true;
                 return None;
             }
-            Some(Feed::Whole(raw)) => (Status::Whole, Some(raw)),
+            Some(Feed::Whole(raw) | Feed::Counted(raw, _)) => (Status::Whole, Some(raw)),
             Some(Feed::Incomplete(raw)) => (Status::Incomplete, Some(raw)),
             Some(Feed::Unused) => (Status::Unused, None),
         };
@@ -280,7 +287,7 @@ impl Stream for ScriptedStream {
         let format = 0x0108_0001;
         let picture = Picture { format, width: 16, height: 8, received: 128 };
         let picture = (status == Status::Whole).then_some(picture);
-        let chunks = Chunks::default();
+        let chunks = Chunks { counter, ..Chunks::default() };
         Some(Delivery { lease, status, raw_id, age_ns: 0, device_ns: None, picture, chunks })
     }
 

@@ -39,8 +39,8 @@ pub(super) fn gige(section: Section<'_>, wanted: bool) -> Option<Gige> {
         offset_y: section.integer("offset_y", 0..=SIDE_PIXELS_MAX, 0) as u32,
     };
     let user_set = name(section.text("user_set", "none"));
-    let trigger = trigger(&section);
     let chunks = section.boolean("chunks", true);
+    let trigger = trigger(&section, chunks);
     let packet_size =
         section.integer_optional("packet_size", PACKET_BYTES, "the largest that passes");
     let buffer = 0..=SOCKET_BUFFER_BYTES_MAX;
@@ -103,25 +103,32 @@ fn name(found: Option<Found<'_, &str>>) -> Option<String> {
     Some(found.value.to_owned())
 }
 
-fn trigger(section: &Section<'_>) -> Option<LineTrigger> {
+fn trigger(section: &Section<'_>, chunks: bool) -> Option<LineTrigger> {
     let source = section.text("trigger_source", "none");
     let edges = ["RisingEdge", "FallingEdge", "AnyEdge", "LevelHigh", "LevelLow"];
     let words = edges.map(|edge| (edge, edge));
     let activation = section.word("trigger_activation", &words, 0).to_owned();
     let delay_us = section.number("trigger_delay_us", 0.0..=DELAY_US_MAX, 0.0);
     let debounce_us = section.number_optional("trigger_debounce_us", 0.0..=DELAY_US_MAX, "none");
+    let counter = section.text("trigger_counter", "none");
+    if let Some(found) = counter.as_ref().filter(|_| !chunks) {
+        let remedy = "remove chunks = false: the count comes with each frame";
+        found.refuse("the camera would not tell it", remedy);
+    }
+    let counter = name(counter);
     if let Some(found) = source.as_ref().filter(|found| found.value == "Software") {
         let remedy = "set trigger = \"software\" in [camera] instead: then the PLC can ask for it";
         found.refuse("a picture on request", remedy);
         return None;
     }
     if source.is_none() {
-        let idle = ["trigger_activation", "trigger_delay_us", "trigger_debounce_us"];
+        let idle =
+            ["trigger_activation", "trigger_delay_us", "trigger_debounce_us", "trigger_counter"];
         for field in idle.into_iter().filter(|field| section.has(field)) {
             section.missing("trigger_source", &format!("{field} needs it, for example \"Line1\""));
         }
     }
-    Some(LineTrigger { source: name(source)?, activation, delay_us, debounce_us })
+    Some(LineTrigger { source: name(source)?, activation, delay_us, debounce_us, counter })
 }
 
 /// Features that have a field of their own, and the field.
@@ -262,7 +269,12 @@ mod tests {
         let gige = gige_of("trigger_source = \"Line1\"\ntrigger_debounce_us = 5\n");
         let trigger = gige.trigger.unwrap();
         assert_eq!((trigger.source.as_str(), trigger.activation.as_str()), ("Line1", "RisingEdge"));
-        assert_eq!((trigger.delay_us, trigger.debounce_us), (0.0, Some(5.0)));
+        assert_eq!(
+            (trigger.delay_us, trigger.debounce_us, trigger.counter),
+            (0.0, Some(5.0), None)
+        );
+        let gige = gige_of("trigger_source = \"Line1\"\ntrigger_counter = \"Counter0\"\n");
+        assert_eq!(gige.trigger.unwrap().counter.as_deref(), Some("Counter0"));
     }
 
     #[test]
@@ -276,6 +288,13 @@ mod tests {
             (format!("{SMALL}packet_size = 100"), "use 576 to 16404"),
             (format!("{SMALL}width = 0"), "use 1 to 65536"),
             (format!("{SMALL}trigger_delay_us = 5"), "trigger_delay_us needs it"),
+            (format!("{SMALL}trigger_counter = \"Counter0\""), "trigger_counter needs it"),
+            (
+                format!(
+                    "{SMALL}trigger_source = \"Line1\"\nchunks = false\ntrigger_counter = \"C\""
+                ),
+                "remove chunks = false",
+            ),
             (format!("{SMALL}trigger_source = \"Software\""), "trigger = \"software\" in [camera]"),
             (format!("{SMALL}trigger_source = \"Line 1\""), "letters, digits and '_'"),
             (format!("{SMALL}features = 3"), "write a table"),

@@ -139,6 +139,9 @@ pub struct LineTrigger {
     pub delay_us: f64,
     /// Shorter pulses on the line are ignored. Default: as the camera has it.
     pub debounce_us: Option<f64>,
+    /// `trigger_counter`: the counter of the camera that counts the triggers, so that those which
+    /// it ignores are missed. Default: none.
+    pub counter: Option<String>,
 }
 
 /// How the frames of a GigE Vision camera come over the network.
