@@ -10,7 +10,7 @@ use crate::support::standin;
 /// Parts that must be answered before the camera loses its power, and after it came back.
 const PARTS: usize = 40;
 
-const CAMERA: &str = r#"kind = "gige"
+pub(crate) const CAMERA: &str = r#"kind = "gige"
 [camera.gige]
 device = "127.0.0.1"
 pixel_format = "RGB8"

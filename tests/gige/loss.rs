@@ -8,7 +8,7 @@ use crrd::config::FeatureValue;
 use crrd::frame::{PixelFormat, Pool};
 
 use crate::fake::{Fake, stamp};
-use crate::net::alone;
+use crate::net::{alone, link};
 use crate::{BUFFERS, GONE_WITHIN_S, HOME, SIZE, feature, next, open, settings, sooner_or_later};
 
 const PIXELS: usize = (SIZE.0 * SIZE.1) as usize;
@@ -94,6 +94,67 @@ fn a_camera_without_power_is_gone_and_comes_back_when_it_has_some() {
         fake.switch_on(HOME, "GV01");
         restart(&mut camera, &pool, 3);
         proved(&mut camera, 3);
+        camera.stop().unwrap();
+    });
+}
+
+#[test]
+fn a_link_that_is_down_costs_the_frames_of_that_time_and_the_camera_comes_back() {
+    alone(&[], || {
+        let (_fake, mut camera, pool) = opened();
+        let before = proved(&mut camera, 1);
+        if !link(false) {
+            return;
+        }
+        let (noticed, before) = until_gone(&mut camera, before);
+        assert!(noticed.as_secs() < GONE_WITHIN_S, "{noticed:?}");
+        camera.stop().unwrap();
+        assert!(camera.start(pool.clone(), 2).is_err(), "nobody is there");
+        link(true);
+        let back = Instant::now();
+        restart(&mut camera, &pool, 3);
+        let took = back.elapsed();
+        assert!(took.as_secs() < 10, "{took:?} until it was open again");
+        assert_eq!(proved(&mut camera, 3), before + 5, "trigger numbers count on");
+        camera.stop().unwrap();
+        assert_eq!(pool.free(), pool.slots());
+    });
+}
+
+#[test]
+fn a_short_break_of_the_link_is_a_gap_in_the_numbers_or_a_loss_and_never_silence() {
+    alone(&[], || {
+        let (fake, mut camera, pool) = opened();
+        proved(&mut camera, 1);
+        let made = fake.made();
+        if !link(false) {
+            return;
+        }
+        std::thread::sleep(Duration::from_secs(2));
+        link(true);
+        let missed = fake.made() - made;
+        assert!(missed > 20, "the camera went on: {missed}");
+        // Its numbers go on where it is; those between are lost parts. Or its control is lost.
+        let mut last: Option<u64> = None;
+        let mut gap = 0;
+        let begun = Instant::now();
+        while begun.elapsed().as_secs() < GONE_WITHIN_S {
+            match next(&mut camera, 500) {
+                Event::Frame { trigger, .. } | Event::Incomplete { trigger, .. } => {
+                    gap = gap.max(trigger.seq - last.map_or(trigger.seq, |last| last + 1));
+                    last = Some(trigger.seq);
+                }
+                Event::Gone { .. } => {
+                    restart(&mut camera, &pool, 2);
+                    proved(&mut camera, 2);
+                    camera.stop().unwrap();
+                    return;
+                }
+                Event::Idle => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(gap + 5 >= missed, "{gap} of {missed} seen as missing");
         camera.stop().unwrap();
     });
 }

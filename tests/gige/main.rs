@@ -9,19 +9,23 @@
 #[allow(dead_code)] // One set of helpers for two test programs.
 #[path = "../it/broker.rs"]
 mod broker;
+mod cli;
 mod fake;
 mod frames;
 mod line;
 mod loss;
 mod net;
 mod owner;
+mod soak;
 #[allow(dead_code)] // One set of helpers for two test programs.
 #[path = "../it/station.rs"]
 mod station;
+mod station_of_two;
 #[path = "../support/mod.rs"]
 mod support;
 mod two;
 mod viva;
+mod watchdog;
 
 use std::sync::Arc;
 

@@ -57,6 +57,13 @@ impl Viva {
         line.trim().to_owned()
     }
 
+    /// Sends its process a signal by name.
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap();
+        assert!(sent.success(), "kill -{name}");
+    }
+
     fn ask(&mut self, word: &str) -> String {
         writeln!(self.tell, "{word}").unwrap();
         self.line()
@@ -178,5 +185,55 @@ fn a_camera_of_the_present_convention_is_triggered_and_tells_facts_of_its_frames
         }
         assert_eq!(viva.ask("triggers"), "1");
         camera.stop().unwrap();
+    });
+}
+
+#[test]
+fn a_camera_that_freezes_for_eight_seconds_is_lost_and_comes_back() {
+    alone(&[], || {
+        let Some(viva) = Viva::start("") else { return };
+        let mut camera = open(wanted(true));
+        let pool = Pool::new(BUFFERS, camera.frame_bytes_max());
+        camera.start(pool.clone(), 1).unwrap();
+        come(&mut camera, 3);
+        viva.signal("STOP");
+        let frozen = Instant::now();
+        let mut gone = false;
+        while frozen.elapsed().as_secs() < 8 {
+            let tick = Instant::now();
+            match next(&mut camera, 200) {
+                Event::Gone { .. } if !gone => {
+                    gone = true;
+                    // One that is frozen does not answer: that takes its time, and is no success.
+                    let _ = camera.stop();
+                    assert!(camera.start(pool.clone(), 2).is_err(), "it is frozen");
+                    break;
+                }
+                Event::Gone { .. } | Event::Frame { .. } => {}
+                Event::Incomplete { .. } | Event::Idle => {}
+                other => panic!("{other:?}"),
+            }
+            assert!(tick.elapsed().as_secs() < 2, "a call blocked for {:?}", tick.elapsed());
+        }
+        assert!(gone, "noticed while it was frozen");
+        while frozen.elapsed().as_secs() < 8 {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        viva.signal("CONT");
+        let back = Instant::now();
+        while let Err(error) = camera.start(pool.clone(), 3) {
+            assert!(back.elapsed().as_secs() < 20, "{error}");
+            std::thread::sleep(std::time::Duration::from_millis(250));
+        }
+        // Settings are applied again, and frames come under the new epoch.
+        match sooner_or_later(&mut camera, 10) {
+            Event::Frame { frame, .. } => {
+                assert_eq!(frame.meta.epoch, 3);
+                assert_eq!(frame.meta.facts.exposure_us, Some(2500.0));
+            }
+            other => panic!("{other:?}"),
+        }
+        camera.stop().unwrap();
+        assert_eq!(pool.free(), pool.slots(), "every buffer came home");
     });
 }

@@ -7,13 +7,15 @@
 // Helpers of tests may unwrap: a panic is how a test fails.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod line;
+
 use std::collections::BTreeSet;
 use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crrd::capture::v4l2::{
-    Device, FourCc, Interval, Kernel, Setting, V4l2, V4l2Options, Value, Way,
+    self, Device, FourCc, Interval, Kernel, Setting, V4l2, V4l2Options, Value, Way,
 };
 use crrd::capture::{Camera, CameraErrorKind, Continuity, Damage, Event, FrameNumbers, Trigger};
 use crrd::frame::{CameraId, Frame, Memory, Nanos, PixelFormat, Pool};
@@ -28,8 +30,10 @@ const RATE_HZ: f64 = 25.0;
 
 type Check = fn() -> String;
 
-const CHECKS: [(&str, Check); 16] = [
+const CHECKS: [(&str, Check); 18] = [
     ("every format of the node, exported buffers", every_format),
+    ("the node described in the words of the configuration", described),
+    ("a whole line: the engine reads the driver's own buffers", line::line),
     ("rate set and kept", rate),
     ("controls by name, seen in the picture", controls),
     ("refusals name what there is", refusals),
@@ -166,6 +170,19 @@ fn every_format() -> String {
         assert!(told.split(' ').any(|name| name == needed), "{needed} is not in {told}");
     }
     told
+}
+
+fn described() -> String {
+    let node = v4l2::show(SINGLE.as_ref()).unwrap();
+    assert_eq!((node.card.driver.as_str(), node.card.captures), ("vivid", true));
+    let grey = node.formats.iter().find(|f| f.format == Some(PixelFormat::Mono8)).unwrap();
+    let size = grey.sizes.iter().find(|size| size.starts_with("640x360 at ")).unwrap();
+    assert!(size.contains("25") && size.ends_with(" Hz"), "{size}");
+    let of = |key: &str| node.controls.iter().find(|c| c.key == key).unwrap();
+    assert_eq!(of("brightness").limits, "0 to 255, step 1, default 128");
+    assert!(of("test_pattern").choices.contains(&"100% White".to_owned()));
+    let (formats, controls) = (node.formats.len(), node.controls.len());
+    format!("{formats} formats, {controls} controls; {size}")
 }
 
 fn rate() -> String {
