@@ -51,6 +51,7 @@ fn calibration(engine: &dyn Engine) -> Calibration {
         dataset_sha256: "0".repeat(64),
         scores,
         geometry: crrd::frame::Geometry::WHOLE,
+        tiling: crrd::frame::Tiling::WHOLE,
     };
     Calibration {
         format: FORMAT,

@@ -17,7 +17,7 @@ use crrd::calibrate::{Calibration, ClassLimit, FORMAT, certify};
 use crrd::capture::replay::{RecipeChoice, Replay, ReplayOptions, Source};
 use crrd::capture::{Camera, CameraError, CameraStats, Event};
 use crrd::engine::{Engine, EngineError, ModelSpec};
-use crrd::frame::{AnomalyMap, CameraId, Nanos, PixelFormat, Pool, RecipeId, StationId};
+use crrd::frame::{AnomalyMap, CameraId, Nanos, PixelFormat, Pool, RecipeId, StationId, Tiling};
 use crrd::journal;
 use crrd::message::Mode;
 use crrd::pipeline::{Broker, Line, Parts, Queue, Recipe, StationCamera, Triggers};
@@ -145,7 +145,8 @@ impl Camera for Counted {
 struct Alternating {
     spec: ModelSpec,
     frames: u64,
-    views: u64,
+    /// Inferences of a part.
+    looks: u64,
 }
 
 impl Engine for Alternating {
@@ -158,16 +159,16 @@ impl Engine for Alternating {
         assert_eq!(input.len(), SIDE * SIDE * 3);
         self.frames += 1;
         out.values.fill(0.1);
-        if self.frames.div_ceil(self.views).is_multiple_of(2) {
+        if self.frames.div_ceil(self.looks).is_multiple_of(2) {
             out.values[5 * SIDE + 5..5 * SIDE + 20].fill(0.9);
         }
         out.score = out.values[5 * SIDE + 5];
-        COUNTS.set((WARM_UP + 1..FRAMES).contains(&(self.frames / self.views)));
+        COUNTS.set((WARM_UP + 1..FRAMES).contains(&(self.frames / self.looks)));
         Ok(())
     }
 }
 
-fn calibration(spec: &ModelSpec) -> Calibration {
+fn calibration(spec: &ModelSpec, tiling: Tiling) -> Calibration {
     let scores = vec![0.5];
     let bound = certify(&scores, 0.5, 0.5).unwrap();
     let class = ClassLimit {
@@ -178,6 +179,7 @@ fn calibration(spec: &ModelSpec) -> Calibration {
         dataset_sha256: "0".repeat(64),
         scores,
         geometry: crrd::frame::Geometry::WHOLE,
+        tiling,
     };
     Calibration {
         format: FORMAT,
@@ -232,7 +234,7 @@ const SHAPES: [Shape; 6] = [
 ];
 
 /// Runs a station; allocations on (capture, inspection) after the warm-up.
-fn run(views: u64, leak: bool, shape: Shape) -> (u64, u64) {
+fn run(views: u64, tiling: Tiling, leak: bool, shape: Shape) -> (u64, u64) {
     DELIVERED.store(0, Ordering::SeqCst);
     let dir = tempfile::tempdir().unwrap();
     let spec = ModelSpec {
@@ -256,8 +258,8 @@ fn run(views: u64, leak: bool, shape: Shape) -> (u64, u64) {
         cameras: (0..views).map(view).collect(),
         window_ms_max: 30_000,
         queue: Queue::Every,
-        calibration: calibration(&spec),
-        engine: Box::new(Alternating { spec, frames: 0, views }),
+        calibration: calibration(&spec, tiling),
+        engine: Box::new(Alternating { spec, frames: 0, looks: views * tiling.count() as u64 }),
         recipes: vec![Recipe::new(RecipeId(1), "bolt")],
         latency_ms_max: 60_000,
         triggers: Triggers { mode: Mode::Continuous, arm_wait_ms_max: 0, recipe: None },
@@ -293,13 +295,16 @@ fn run(views: u64, leak: bool, shape: Shape) -> (u64, u64) {
 
 #[test]
 fn capture_and_inspection_allocate_nothing_per_frame_once_warm() {
-    let (capture, _) = run(1, true, SHAPES[0]);
+    let (capture, _) = run(1, Tiling::WHOLE, true, SHAPES[0]);
     assert!(capture >= FRAMES - WARM_UP - 2, "the counter counts: {capture}");
-    for (views, shape) in SHAPES.map(|shape| (1, shape)).into_iter().chain([(2, SHAPES[0])]) {
-        let found = run(views, false, shape);
+    let tiles = Tiling { columns: 3, rows: 2, overlap: 0.2 };
+    let at_once = SHAPES.map(|shape| (1, Tiling::WHOLE, shape));
+    let others = [(2, Tiling::WHOLE, SHAPES[0]), (1, tiles, SHAPES[1]), (2, tiles, SHAPES[3])];
+    for (views, tiling, shape) in at_once.into_iter().chain(others) {
+        let found = run(views, tiling, false, shape);
         let what = "allocations on (capture, inspection)";
         let (capture, inspection) = found;
         let fine = capture <= FIRST_WAITS_MAX && inspection <= FIRST_WAITS_MAX;
-        assert!(fine, "{shape:?}, {views} cameras: {what} {found:?}");
+        assert!(fine, "{shape:?} {tiling}, {views} cameras: {what} {found:?}");
     }
 }

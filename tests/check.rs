@@ -58,6 +58,7 @@ impl Site {
             dataset_sha256: "0".repeat(64),
             scores,
             geometry: crrd::frame::Geometry::WHOLE,
+            tiling: crrd::frame::Tiling::WHOLE,
         };
         let calibration = Calibration {
             format: 1,
@@ -357,4 +358,25 @@ impl Drop for Broker {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+#[test]
+fn tiles_are_held_against_the_time_for_a_part_and_the_limits_made_for_them() {
+    let site = Site::new();
+    let in_tiles = |tiles: &str, limits: &str| {
+        site.write_config("steel", limits);
+        let text = std::fs::read_to_string(site.path("crrd.toml")).unwrap();
+        let text = text.replace("class = \"steel\"", &format!("class = \"steel\"\n{tiles}"));
+        std::fs::write(site.path("crrd.toml"), text).unwrap();
+        site.check()
+    };
+    let checks = in_tiles("tiles = \"2x1\"", "[limits]\nlatency_ms_max = 60000");
+    let Outcome::Ok(text) = outcome(&checks, "tiles") else { panic!("{checks:#?}") };
+    assert!(text.contains("2 inferences a part") && text.contains("60000"), "{text}");
+    // Limits made at once do not hold in tiles.
+    fails(&checks, "calibration", &["at once", "in 2x1 tiles", "crrd calibrate"]);
+    // 64 of them: a stand-in's inference takes longer than 16 us.
+    let checks = in_tiles("tiles = \"8x8\"", "[limits]\nlatency_ms_max = 1");
+    let Outcome::Warn(text) = outcome(&checks, "tiles") else { panic!("{checks:#?}") };
+    assert!(text.contains("64 inferences") && text.contains("use fewer tiles"), "{text}");
 }

@@ -214,6 +214,7 @@ fn the_calibration_table_has_every_field_of_the_file() {
                 dataset_sha256: String::new(),
                 scores: vec![1.0],
                 geometry: crrd::frame::Geometry::WHOLE,
+                tiling: crrd::frame::Tiling::WHOLE,
             },
         )]
         .into(),

@@ -193,6 +193,7 @@ impl ClassLimit {
             return Err(("dataset_sha256", "is not 64 lower-case hex digits".to_owned()));
         }
         self.geometry.check().map_err(|error| ("geometry", error.to_string()))?;
+        self.tiling.check().map_err(|error| ("tiling", error.to_string()))?;
         let bound =
             certify(&self.scores, alpha, confidence).map_err(|e| ("scores", e.to_string()))?;
         if self.image_threshold != bound.limit {

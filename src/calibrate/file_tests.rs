@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::frame::Geometry;
+use crate::frame::{Geometry, Tiling};
 
 fn sample() -> Calibration {
     let scores: Vec<f32> = (0..80).map(|i| 0.1 + i as f32 * 0.003_7).collect();
@@ -18,6 +18,7 @@ fn sample() -> Calibration {
         dataset_sha256: "ab".repeat(32),
         scores,
         geometry: Geometry::WHOLE,
+        tiling: Tiling::WHOLE,
     };
     Calibration {
         format: FORMAT,

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::frame::Geometry;
+use crate::frame::{Framing, Geometry, Tiling};
 
 /// First 32 bits of the SHA-256 of the calibration file's text; travels with every verdict.
 /// Shown as eight hex digits, which are the first eight of `sha256sum FILE`.
@@ -63,4 +63,14 @@ pub struct ClassLimit {
     /// What of each picture the model saw; the station shows it the same.
     #[serde(default, skip_serializing_if = "Geometry::is_whole")]
     pub geometry: Geometry,
+    /// In how many tiles the model saw it; the station cuts it into the same.
+    #[serde(default, skip_serializing_if = "Tiling::is_whole")]
+    pub tiling: Tiling,
+}
+
+impl ClassLimit {
+    /// How the model saw the pictures that the limit was made from.
+    pub fn framing(&self) -> Framing {
+        Framing { geometry: self.geometry, tiling: self.tiling }
+    }
 }

@@ -16,7 +16,7 @@ use crate::calibrate::{
 };
 use crate::config::CalibrationSource;
 use crate::evaluate::{ClassDir, GOOD, class_dirs, pictures};
-use crate::frame::Geometry;
+use crate::frame::Framing;
 use crate::sys::clock::{Clock, RealClock};
 use crate::sys::{fs, hash};
 
@@ -49,7 +49,8 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     split: Option<Split>,
     /// The station's configuration: pictures are cut, turned and rectified as `camera.geometry`
-    /// says, which the limits remember [default: whole pictures]
+    /// says and seen in the tiles of the recipe, which the limits remember [default: whole pictures
+    /// at once]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Only these classes
@@ -120,8 +121,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut limits = BTreeMap::new();
     let mut left_out = Vec::new();
     for source in &sources {
+        geometry::check_size(&source.framing, workers.spec())?;
         let found = measure(&mut workers, source)?;
-        match limit(&found, source.geometry, args.alpha, args.confidence) {
+        match limit(&found, source.framing, args.alpha, args.confidence) {
             Ok(limit) => {
                 print!("{}", describe(source, &found, &limit, args.show));
                 limits.insert(source.class.clone(), limit);
@@ -153,7 +155,7 @@ struct Source {
     class: String,
     split: Split,
     files: Vec<PathBuf>,
-    geometry: Geometry,
+    framing: Framing,
 }
 
 fn source(dir: &ClassDir, split: Option<Split>, views: &Views) -> Result<Source> {
@@ -170,8 +172,8 @@ fn source(dir: &ClassDir, split: Option<Split>, views: &Views) -> Result<Source>
             split.folders().iter().map(|f| format!("{f}/{GOOD}")).collect::<Vec<_>>().join(", ")
         );
     }
-    let geometry = views.of_class(&dir.name);
-    Ok(Source { class: dir.name.clone(), split, files, geometry })
+    let framing = views.of_class(&dir.name);
+    Ok(Source { class: dir.name.clone(), split, files, framing })
 }
 
 fn warn_if_seen(sources: &[Source]) {
@@ -198,7 +200,7 @@ struct Measured {
 }
 
 fn measure(workers: &mut Workers, source: &Source) -> Result<Measured> {
-    let answers = workers.run(&source.class, (&source.files, &source.geometry), |at, _, map| {
+    let answers = workers.run(&source.class, (&source.files, &source.framing), |at, _, map| {
         Ok((map.score, map.max(), hash::sha256_file_hex(&source.files[at])?))
     })?;
     let names: Vec<String> = source.files.iter().map(|f| short_name(f)).collect();
@@ -223,7 +225,7 @@ fn short_name(file: &Path) -> String {
 
 fn limit(
     found: &Measured,
-    geometry: Geometry,
+    framing: Framing,
     alpha: f64,
     confidence: f64,
 ) -> Result<ClassLimit, CertifyError> {
@@ -238,7 +240,8 @@ fn limit(
         k,
         dataset_sha256: found.dataset_sha256.clone(),
         scores,
-        geometry,
+        geometry: framing.geometry,
+        tiling: framing.tiling,
     })
 }
 
@@ -248,8 +251,8 @@ fn describe(source: &Source, found: &Measured, limit: &ClassLimit, show: usize) 
         "{}: limit {:.5} from {} good parts ({} above it, median score {median:.5})\n",
         source.class, limit.image_threshold, limit.n, limit.k
     );
-    if !source.geometry.is_whole() {
-        let _ = writeln!(out, "  of each picture the model saw {}", source.geometry);
+    if !source.framing.is_whole() {
+        let _ = writeln!(out, "  of each picture the model saw {}", source.framing);
     }
     for at in most_suspicious(&found.scores, show) {
         let _ = writeln!(out, "  look at {:.5}  {}", found.scores[at], found.names[at]);

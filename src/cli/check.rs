@@ -104,11 +104,16 @@ pub fn examine(file: &Path) -> Vec<Check> {
     };
     let mut checks = vec![Check::of("config", Ok(format!("station {}", config.station)))];
     let engine = engine(&config);
-    let spec = engine.as_ref().ok().cloned();
-    checks.push(Check::of("engine", engine.map(|spec| describe(&spec))));
+    let spec = engine.as_ref().ok().map(|(spec, _)| spec.clone());
+    let tiles = engine
+        .as_ref()
+        .ok()
+        .and_then(|(spec, inference_ms)| super::tiles::check(&config, spec, *inference_ms));
+    checks.push(Check::of("engine", engine.map(|(spec, _)| describe(&spec))));
     if let Some(spec) = &spec {
         checks.push(Check::of("recipes", recipes(&config.recipes, spec)));
     }
+    checks.extend(tiles.map(|outcome| Check { name: "tiles", outcome }));
     checks.push(Check::of("calibration", calibration(&config, spec.as_ref())));
     let triggers = triggers(&config);
     checks.extend(triggers.map(|outcome| Check { name: "triggers", outcome }));
@@ -156,10 +161,14 @@ impl Check {
     }
 }
 
-/// Loads the bundle; this runs the golden pictures.
-fn engine(config: &ValidConfig) -> Result<ModelSpec> {
+/// Loads the bundle; this runs the golden pictures. Also the time of one inference in
+/// milliseconds, where pictures are seen in tiles.
+fn engine(config: &ValidConfig) -> Result<(ModelSpec, f64)> {
     let source = assets::bundle_source(&config.engine);
-    Ok(engine::open(&source, Backend::Cpu)?.spec().clone())
+    let mut engine = engine::open(&source, Backend::Cpu)?;
+    let tiled = config.recipes.iter().any(|recipe| !recipe.tiling.is_whole());
+    let inference_ms = if tiled { super::tiles::inference_ms(&mut *engine)? } else { 0.0 };
+    Ok((engine.spec().clone(), inference_ms))
 }
 
 fn describe(spec: &ModelSpec) -> String {

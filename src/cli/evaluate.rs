@@ -13,7 +13,7 @@ use crate::evaluate::{
     ClassMetrics, Overlay, Scores, TestPicture, TestSet, Values, class_dirs, read_mask, table,
     test_set,
 };
-use crate::frame::{AnomalyMap, Geometry};
+use crate::frame::{AnomalyMap, Framing, Geometry};
 use crate::image::decode;
 use crate::sys::fs;
 
@@ -35,7 +35,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     overlays: Option<PathBuf>,
     /// The station's configuration: pictures and masks are cut, turned and rectified as
-    /// `camera.geometry` says [default: whole pictures]
+    /// `camera.geometry` says, and seen in the tiles of the recipe [default: whole pictures at once]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Only these classes
@@ -65,12 +65,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut workers = Workers::open(&args.engine, args.threads)?;
     let mut classes = Vec::with_capacity(sets.len());
     for set in &sets {
-        classes.push(class(
-            &mut workers,
-            set,
-            &views.of_class(&set.class),
-            args.overlays.as_deref(),
-        )?);
+        let framing = views.of_class(&set.class);
+        geometry::check_size(&framing, workers.spec())?;
+        classes.push(class(&mut workers, set, &framing, args.overlays.as_deref())?);
     }
     print!("{}", table(&classes));
     if let Some(file) = &args.json {
@@ -96,11 +93,12 @@ struct Answer {
 fn class(
     workers: &mut Workers,
     set: &TestSet,
-    geometry: &Geometry,
+    framing: &Framing,
     overlays: Option<&Path>,
 ) -> Result<ClassMetrics> {
+    let geometry = &framing.geometry;
     let files: Vec<PathBuf> = set.pictures.iter().map(|p| p.path.clone()).collect();
-    let answers = workers.run(&set.class, (&files, geometry), |at, _, map| {
+    let answers = workers.run(&set.class, (&files, framing), |at, _, map| {
         let mask = set.pictures[at].mask.as_deref();
         let mask = mask.map(|m| mask_at(m, geometry, (map.width, map.height))).transpose()?;
         Ok(Answer { map, mask })

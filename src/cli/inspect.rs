@@ -14,7 +14,7 @@ use crate::calibrate::{Calibration, ClassLimit};
 use crate::config::CalibrationSource;
 use crate::engine::ModelSpec;
 use crate::evaluate::{Overlay, RunError, Runner};
-use crate::frame::{AnomalyMap, Geometry};
+use crate::frame::{AnomalyMap, Framing, Geometry};
 use crate::image::RgbImage;
 use crate::judge::{Judge, Mask, Outcome, Question, Reason, Verdict};
 use crate::sys::fs;
@@ -73,11 +73,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut all_passed = true;
     for (image, class) in args.images.iter().zip(&classes) {
         let limit = calibration.limit(class);
-        let geometry = limit.map_or(Geometry::WHOLE, |limit| limit.geometry);
-        let answer = answer(&mut runner, image, &geometry)?;
+        let framing = limit.map_or(Framing::WHOLE, ClassLimit::framing);
+        let geometry = framing.geometry;
+        let answer = answer(&mut runner, image, &framing)?;
         let verdict = match &answer {
             Answer::Map(_, map) => {
                 let question = Question { map, limit, calibration_valid: true, in_time: true };
+                judge.set_size(grid_size(&framing, &spec));
                 judge.judge(&question, &mut mask)
             }
             Answer::Unusable(_) => Verdict::invalid(Reason::FrameDamaged),
@@ -96,6 +98,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(if all_passed { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_PASSED) })
 }
 
+/// Size of the map that all tiles make.
+fn grid_size(framing: &Framing, spec: &ModelSpec) -> (usize, usize) {
+    framing.tiling.grid((spec.map_width, spec.map_height)).size()
+}
+
 fn calibration(name: &str) -> Result<Calibration> {
     assets::calibration(&match name {
         DEMO => CalibrationSource::Demo,
@@ -110,12 +117,12 @@ enum Answer {
     Unusable(String),
 }
 
-fn answer(runner: &mut Runner, image: &Path, geometry: &Geometry) -> Result<Answer> {
+fn answer(runner: &mut Runner, image: &Path, framing: &Framing) -> Result<Answer> {
     let bytes = match fs::read_limited(image, PICTURE_BYTES_MAX) {
         Ok(bytes) => bytes,
         Err(e) => return Ok(Answer::Unusable(format!("{:#}", anyhow::Error::from(e)))),
     };
-    match runner.run(&bytes, geometry) {
+    match runner.run(&bytes, framing) {
         Ok((picture, map)) => Ok(Answer::Map(picture, map)),
         Err(e @ RunError::Engine(_)) => Err(e).with_context(|| image.display().to_string()),
         Err(e) => Ok(Answer::Unusable(format!("{:#}", anyhow::Error::from(e)))),

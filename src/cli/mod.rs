@@ -16,6 +16,7 @@ mod recording;
 pub mod render;
 pub mod replay;
 pub mod run;
+mod tiles;
 mod workers;
 
 use std::process::ExitCode;

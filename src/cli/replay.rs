@@ -9,11 +9,10 @@ use serde::Serialize;
 
 use super::assets;
 use super::engine::DEMO;
-use crate::calibrate::{Calibration, CalibrationId};
+use crate::calibrate::{Calibration, CalibrationId, ClassLimit};
 use crate::config::{self, CalibrationSource, EngineSource};
-use crate::engine::{self, Backend, Engine, EngineErrorKind};
-use crate::frame::{AnomalyMap, Geometry, ImageView, VIEWS_MAX};
-use crate::image::Preprocessor;
+use crate::engine::{self, Backend, Engine, EngineErrorKind, Eye};
+use crate::frame::{Framing, ImageView, VIEWS_MAX};
 use crate::judge::{Judge, Mask, Outcome, Question, Reason, Verdict, combine};
 use crate::message::CLASS_NONE;
 use crate::record::{FrameLine, Head, HeadRecipe, Part, PartLine, ReadError, Reading};
@@ -109,15 +108,12 @@ fn sources(args: &Args) -> Result<(EngineSource, CalibrationSource)> {
 
 /// What judges, as the station does: the same preprocessing, engine and judge.
 struct Bench {
-    engine: Box<dyn Engine>,
+    eye: Eye,
     calibration: Calibration,
     calibration_id: CalibrationId,
     recipes: Vec<HeadRecipe>,
     /// Names of the cameras; one without a name when there was one only.
     cameras: Vec<String>,
-    preprocessor: Preprocessor,
-    input: Vec<u8>,
-    map: AnomalyMap,
     judge: Judge,
     mask: Mask,
 }
@@ -133,7 +129,6 @@ impl Bench {
                 spec.sha256
             );
         }
-        let preprocessor = Preprocessor::new(spec.input_width, spec.input_height);
         Ok(Self {
             calibration_id: calibration.id()?,
             calibration,
@@ -142,18 +137,15 @@ impl Bench {
                 [] => vec![String::new()],
                 several => several.iter().take(VIEWS_MAX).cloned().collect(),
             },
-            input: vec![0; preprocessor.output_bytes()],
-            preprocessor,
-            map: AnomalyMap::unwritten(spec.map_width, spec.map_height),
             judge: Judge::new(spec.map_width, spec.map_height),
             mask: Mask::empty(spec.map_width, spec.map_height),
-            engine,
+            eye: Eye::new(engine),
         })
     }
 
     fn report(&self, head: &Head) -> Report {
         let now = Used {
-            engine_sha256: self.engine.spec().sha256.clone(),
+            engine_sha256: self.eye.spec().sha256.clone(),
             calibration: self.calibration_id.to_string(),
         };
         let then = Used {
@@ -189,18 +181,21 @@ impl Bench {
         let class = (line.class != CLASS_NONE).then(|| self.class(line.recipe, camera)).flatten();
         let Some(class) = class else { return Ok(Verdict::invalid(Reason::RecipeUnknown)) };
         let limit = self.calibration.limit(&class);
-        let geometry = limit.map_or(Geometry::WHOLE, |limit| limit.geometry);
-        let prepared =
-            picture.map(|view| self.preprocessor.run_in(&geometry, view, &mut self.input));
-        let Some(Ok(())) = prepared else { return Ok(Verdict::invalid(Reason::FrameDamaged)) };
-        match self.engine.infer(&self.input, &mut self.map) {
-            Ok(()) => {}
+        let framing = limit.map_or(Framing::WHOLE, ClassLimit::framing);
+        let prepared = picture.map(|view| self.eye.prepare(&framing, view));
+        let Some(Ok(_)) = prepared else { return Ok(Verdict::invalid(Reason::FrameDamaged)) };
+        let own = picture.and_then(|view| self.eye.as_is(&framing, &view));
+        // Nobody waits for the answer.
+        match self.eye.look(own, || true) {
+            Ok(_) => {}
             Err(error) if error.kind() == EngineErrorKind::Input => {
                 return Ok(Verdict::invalid(Reason::Internal));
             }
             Err(error) => return Err(anyhow!(error).context(format!("part {}", line.part))),
         }
-        let question = Question { map: &self.map, limit, calibration_valid: true, in_time: true };
+        let map = self.eye.map();
+        let question = Question { map, limit, calibration_valid: true, in_time: true };
+        self.judge.set_size(self.eye.map_size());
         Ok(self.judge.judge(&question, &mut self.mask))
     }
 }

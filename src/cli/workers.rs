@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::engine::EngineArgs;
 use crate::engine::ModelSpec;
 use crate::evaluate::Runner;
-use crate::frame::{AnomalyMap, Geometry};
+use crate::frame::{AnomalyMap, Framing};
 use crate::image::RgbImage;
 use crate::sys::fs;
 
@@ -46,15 +46,15 @@ impl Workers {
         &self.spec
     }
 
-    /// Runs what `geometry` shows of every file and hands picture and map to `keep` on the worker's thread; the results
-    /// come in the order of `files`, whatever thread made them.
+    /// Runs what `framing` shows of every file and hands picture and map to `keep` on the worker's
+    /// thread; the results come in the order of `files`, whatever thread made them.
     ///
     /// # Errors
     /// The first failure in file order, with the file's name; the rest is then not run.
     pub(super) fn run<T: Send>(
         &mut self,
         title: &str,
-        (files, geometry): (&[PathBuf], &Geometry),
+        (files, framing): (&[PathBuf], &Framing),
         keep: impl Fn(usize, RgbImage, AnomalyMap) -> Result<T> + Sync,
     ) -> Result<Vec<T>> {
         let bar = progress(title, files.len() as u64);
@@ -64,7 +64,7 @@ impl Workers {
             loop {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(file) = files.get(at) else { return };
-                let done = one(runner, (file, geometry), |picture, map| keep(at, picture, map));
+                let done = one(runner, (file, framing), |picture, map| keep(at, picture, map));
                 if done.is_err() {
                     // Nobody starts another file; those under way are finished.
                     next.fetch_add(files.len(), Ordering::Relaxed);
@@ -104,12 +104,11 @@ impl Workers {
 
 fn one<T>(
     runner: &mut Runner,
-    (file, geometry): (&Path, &Geometry),
+    (file, framing): (&Path, &Framing),
     keep: impl FnOnce(RgbImage, AnomalyMap) -> Result<T>,
 ) -> Result<T> {
     let bytes = fs::read_limited(file, PICTURE_BYTES_MAX)?;
-    let (picture, map) =
-        runner.run(&bytes, geometry).with_context(|| file.display().to_string())?;
+    let (picture, map) = runner.run(&bytes, framing).with_context(|| file.display().to_string())?;
     if !map.is_complete() || !map.score.is_finite() {
         return Err(anyhow!(
             "{}: the engine's answer is not finite; run `crrd engine check`",

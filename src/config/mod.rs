@@ -16,6 +16,7 @@ mod problem;
 mod reader;
 mod record;
 mod sparkplug;
+mod tiles;
 mod types;
 mod validate;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::frame::{Geometry, PixelFormat, RecipeId};
+use crate::frame::{Geometry, PixelFormat, RecipeId, Tiling};
 use crate::sys::log::{Format, Level};
 
 const EXAMPLE: &str = include_str!("../../systemd/crrd.toml.example");
@@ -48,7 +48,12 @@ fn a_small_file_is_valid_and_has_the_documented_defaults() {
     assert_eq!(config.calibration, CalibrationSource::File("/etc/crrd/steel.toml".into()));
     assert_eq!(
         config.recipes,
-        [Recipe { id: RecipeId(7), class: "steel".into(), views: Default::default() }]
+        [Recipe {
+            id: RecipeId(7),
+            class: "steel".into(),
+            views: Default::default(),
+            tiling: Tiling::WHOLE
+        }]
     );
     let CameraSource::Replay(replay) = &config.camera().source else { panic!("not a replay") };
     assert_eq!(replay.folder, PathBuf::from("/etc/crrd/parts"));
@@ -261,6 +266,32 @@ fn the_geometry_says_what_the_model_sees() {
         assert_eq!(found.len(), 1, "{lines}: {found:#?}");
         assert!(found[0].contains(says) && found[0].contains("camera.geometry"), "{found:#?}");
     }
+}
+
+#[test]
+fn a_recipe_says_in_how_many_tiles_it_is_seen() {
+    let recipe = |lines: &str| {
+        SMALL.replacen("class = \"steel\"", &format!("class = \"steel\"\n{lines}"), 1)
+    };
+    let parsed = |lines: &str| parse(Path::new(FILE), &recipe(lines)).unwrap().recipes[0].tiling;
+    assert_eq!(parsed(""), Tiling::WHOLE);
+    assert_eq!(parsed("tiles = \"4x3\""), Tiling { columns: 4, rows: 3, overlap: 0.1 });
+    let tiling = Tiling { columns: 2, rows: 1, overlap: 0.25 };
+    assert_eq!(parsed("tiles = \"2x1\"\noverlap = 0.25"), tiling);
+    for (lines, says) in [
+        ("tiles = \"4\"", "4x3"),
+        ("tiles = 4", "a text"),
+        ("tiles = \"9x9\"", "fewer"),
+        ("tiles = \"4x3\"\noverlap = 0.6", "0 to 0.5"),
+        ("overlap = 0.2", "tiles"),
+    ] {
+        let found = messages(&recipe(lines));
+        assert_eq!(found.len(), 1, "{lines}: {found:#?}");
+        assert!(found[0].contains(says), "{found:#?}");
+    }
+    let two = recipe("tiles = \"4x3\"") + "\n[[recipe]]\nid = 8\nclass = \"steel\"";
+    let found = messages(&two);
+    assert!(found.iter().any(|m| m.contains("other tiles")), "{found:#?}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::camera::Camera;
-use crate::frame::{RecipeId, StationId};
+use crate::frame::{RecipeId, StationId, Tiling};
 use crate::sys::log::LogSettings;
 
 /// A checked configuration. Defaults are stated at each field.
@@ -152,7 +152,7 @@ pub enum Password {
 }
 
 /// What the PLC's recipe number means.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Recipe {
     /// Recipe number, 0 to 65535. Required.
     pub id: RecipeId,
@@ -160,6 +160,9 @@ pub struct Recipe {
     pub class: String,
     /// `views`: cameras whose view is a class of its own, by name. Default none.
     pub views: BTreeMap<String, String>,
+    /// `tiles` and `overlap`: pieces of a picture that the model sees one by one. Default: the
+    /// picture at once; overlap 0.1 of a tile.
+    pub tiling: Tiling,
 }
 
 /// How triggers become parts.

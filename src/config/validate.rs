@@ -12,6 +12,7 @@ use super::problem::ConfigError;
 use super::reader::{Findings, Found, Report, Section};
 use super::record::record;
 use super::sparkplug::sparkplug;
+use super::tiles::{check_shared, tiling};
 use super::types::{
     CalibrationSource, EngineSource, Journal, Limits, Recipe, SyncMode, Trigger, TriggerMode,
     ValidConfig,
@@ -166,21 +167,27 @@ fn recipes<'a>(top: &Section<'a>) -> (Vec<Recipe>, Vec<NamedView<'a>>) {
     }
     let mut ids = BTreeSet::new();
     let (mut recipes, mut named) = (Vec::new(), Vec::new());
+    let mut seen_in = BTreeMap::new();
     for section in sections {
         let id = section.integer_required("id", 0..=65535, "set the PLC's recipe number");
         let class = section.text_required("class", "name a product class of the engine");
         let views = section.texts("views");
+        let tiling = tiling(&section);
         if let Some(id) = id.as_ref().filter(|id| !ids.insert(id.value)) {
             id.refuse("used by another recipe", "give every recipe a number of its own");
         }
-        class.iter().chain(views.iter().map(|(_, class)| class)).for_each(check_class);
+        for class in class.iter().chain(views.iter().map(|(_, class)| class)) {
+            check_class(class);
+            check_shared(&mut seen_in, class, tiling);
+        }
         if let (Some(id), Some(class)) = (id, class) {
             let id = RecipeId(id.value as u16);
             let of_view = |(name, class): &(&str, Found<'_, &str>)| {
                 ((*name).to_owned(), class.value.to_owned())
             };
             let by_name = views.iter().map(of_view).collect();
-            recipes.push(Recipe { id, class: class.value.to_owned(), views: by_name });
+            let class = class.value.to_owned();
+            recipes.push(Recipe { id, class, views: by_name, tiling });
             let name = |(camera, class)| NamedView { recipe: id, camera, class };
             named.extend(views.into_iter().map(name));
         }

@@ -6,6 +6,7 @@
 
 pub mod bundle;
 mod cpu;
+mod eye;
 #[cfg(feature = "ort")]
 mod onnxruntime;
 mod open;
@@ -13,6 +14,7 @@ mod scripted;
 mod selfcheck;
 
 pub use cpu::CpuEngine;
+pub use eye::{Eye, Held};
 #[cfg(feature = "ort")]
 pub use onnxruntime::OrtEngine;
 pub use open::{Backend, open, open_many};

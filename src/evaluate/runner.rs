@@ -1,14 +1,12 @@
 //! From a picture's bytes to the engine's answer, as the station does it.
 
-use crate::engine::{Engine, EngineError};
-use crate::frame::{AnomalyMap, Geometry, ViewError};
-use crate::image::{ImageError, Preprocessor, RgbImage, decode};
+use crate::engine::{Engine, EngineError, Eye, Held};
+use crate::frame::{AnomalyMap, Framing, Geometry, ViewError};
+use crate::image::{ImageError, RgbImage, decode};
 
 /// An engine with the one preprocessing in front of it.
 pub struct Runner {
-    engine: Box<dyn Engine>,
-    preprocessor: Preprocessor,
-    input: Vec<u8>,
+    eye: Eye,
 }
 
 /// A picture could not be answered.
@@ -29,44 +27,41 @@ pub enum RunError {
 impl Runner {
     /// A runner on `engine`.
     pub fn new(engine: Box<dyn Engine>) -> Self {
-        let spec = engine.spec();
-        let preprocessor = Preprocessor::new(spec.input_width, spec.input_height);
-        let input = vec![0; spec.input_bytes()];
-        Self { engine, preprocessor, input }
+        Self { eye: Eye::new(engine) }
     }
 
     /// The engine.
     pub fn engine(&self) -> &dyn Engine {
-        &*self.engine
+        self.eye.engine()
     }
 
-    /// Decodes and runs what `geometry` shows of a picture file's bytes.
+    /// Decodes and runs what `framing` shows of a picture file's bytes.
     ///
     /// # Errors
     /// See [`RunError`].
     pub fn run(
         &mut self,
         file: &[u8],
-        geometry: &Geometry,
+        framing: &Framing,
     ) -> Result<(RgbImage, AnomalyMap), RunError> {
         let picture = decode(file)?;
-        let map = self.run_decoded(&picture, geometry)?;
+        let map = self.run_decoded(&picture, framing)?;
         Ok((picture, map))
     }
 
-    /// Runs what `geometry` shows of a decoded picture.
+    /// Runs what `framing` shows of a decoded picture.
     ///
     /// # Errors
     /// See [`RunError`].
     pub fn run_decoded(
         &mut self,
         picture: &RgbImage,
-        geometry: &Geometry,
+        framing: &Framing,
     ) -> Result<AnomalyMap, RunError> {
-        self.preprocessor.run_in(geometry, picture.view()?, &mut self.input)?;
-        let mut map = AnomalyMap::default();
-        self.engine.infer(&self.input, &mut map)?;
-        Ok(map)
+        let held = self.eye.prepare(framing, picture.view()?)?;
+        // Nobody waits for the answer.
+        self.eye.look((held == Held::Picture).then_some(picture.data.as_slice()), || true)?;
+        Ok(self.eye.take_map())
     }
 }
 

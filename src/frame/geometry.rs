@@ -53,7 +53,7 @@ pub struct GeometryError {
 }
 
 impl GeometryError {
-    fn new(what: impl Into<String>, remedy: &'static str) -> Self {
+    pub(super) fn new(what: impl Into<String>, remedy: &'static str) -> Self {
         Self { what: what.into(), remedy }
     }
 }

@@ -11,6 +11,7 @@ mod map;
 mod pixel;
 mod pool;
 mod projection;
+mod tiling;
 mod view;
 
 pub use affine::Affine;
@@ -24,4 +25,5 @@ pub use map::AnomalyMap;
 pub use pixel::{Mosaic, PixelFormat};
 pub use pool::{Home, Lease, Memory, Origin, Pool, Slab};
 pub use projection::Projection;
+pub use tiling::{Framing, Grid, Tiling};
 pub use view::{ImageView, ViewError};

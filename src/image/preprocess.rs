@@ -11,7 +11,7 @@ use super::mjpeg;
 use super::rectify::Rectifier;
 use super::stretch::{Place, Rect, Stretcher};
 use super::{ImageError, ImageErrorKind};
-use crate::frame::{Geometry, ImageView, PixelFormat};
+use crate::frame::{Geometry, Grid, ImageView, PixelFormat};
 
 /// Smallest side of a picture in pixels that holds every colour of a Bayer mosaic.
 const MOSAIC_PX_MIN: usize = 2;
@@ -24,17 +24,23 @@ const MOSAIC_PX_MIN: usize = 2;
 pub struct Preprocessor {
     width: usize,
     height: usize,
-    stretcher: Stretcher,
-    rectifier: Rectifier,
+    /// One for each tile of a picture, so that what a tile needs is computed once; one at least.
+    lanes: Vec<Lane>,
     /// A JPEG frame, decoded.
     decoded: Vec<u8>,
+}
+
+/// The filters of one tile with their memory.
+#[derive(Debug, Default)]
+struct Lane {
+    stretcher: Stretcher,
+    rectifier: Rectifier,
 }
 
 impl Preprocessor {
     /// For a model input of `width` x `height` pixels.
     pub fn new(width: usize, height: usize) -> Self {
-        let (stretcher, rectifier) = Default::default();
-        Self { width, height, stretcher, rectifier, decoded: Vec::new() }
+        Self { width, height, lanes: vec![Lane::default()], decoded: Vec::new() }
     }
 
     /// Bytes of a result: rows of RGB without padding.
@@ -71,16 +77,60 @@ impl Preprocessor {
         picture: ImageView<'_>,
         dst: &mut [u8],
     ) -> Result<(), ImageError> {
-        if dst.len() != self.output_bytes() {
-            let (have, need) = (dst.len(), self.output_bytes());
-            return Err(ImageError::new(
-                ImageErrorKind::Buffer,
-                format!("the model input takes {need} bytes, but the buffer has {have}"),
-            ));
-        }
+        self.takes(dst, 1)?;
         check(geometry, &picture)?;
+        self.decoded(&picture, |all, picture| all.shape(0, geometry, picture, dst))
+    }
+
+    /// Writes every tile that `grid` cuts out of what `geometry` shows of `picture`, stretched, to
+    /// `dst`, one after the other. A compressed picture is decoded once.
+    ///
+    /// # Errors
+    /// As [`Preprocessor::run_in`], with room for `grid.count()` results in `dst`, and when a tile
+    /// has too few pixels.
+    pub fn run_tiles(
+        &mut self,
+        geometry: &Geometry,
+        grid: &Grid,
+        picture: ImageView<'_>,
+        dst: &mut [u8],
+    ) -> Result<(), ImageError> {
+        self.takes(dst, grid.count())?;
+        check(geometry, &picture)?;
+        let size = (picture.width(), picture.height());
+        for at in 0..grid.count() {
+            check(&grid.tile(geometry, size, at), &picture)?;
+        }
+        if self.lanes.len() < grid.count() {
+            self.lanes.resize_with(grid.count(), Lane::default);
+        }
+        let bytes = self.output_bytes();
+        self.decoded(&picture, |all, picture| {
+            for (at, dst) in dst.chunks_exact_mut(bytes).enumerate() {
+                all.shape(at, &grid.tile(geometry, size, at), picture, dst);
+            }
+        })
+    }
+
+    fn takes(&self, dst: &[u8], results: usize) -> Result<(), ImageError> {
+        let (have, need) = (dst.len(), results * self.output_bytes());
+        if have == need {
+            return Ok(());
+        }
+        Err(ImageError::new(
+            ImageErrorKind::Buffer,
+            format!("the model input takes {need} bytes, but the buffer has {have}"),
+        ))
+    }
+
+    /// Hands on the picture, decoded when it is compressed.
+    fn decoded(
+        &mut self,
+        picture: &ImageView<'_>,
+        then: impl FnOnce(&mut Self, &ImageView<'_>),
+    ) -> Result<(), ImageError> {
         if !picture.format().is_compressed() {
-            self.shape(geometry, &picture, dst);
+            then(self, picture);
             return Ok(());
         }
         let (width, height) = (picture.width(), picture.height());
@@ -92,17 +142,18 @@ impl Preprocessor {
             view.map_err(|error| {
                 ImageError::with_source(ImageErrorKind::Size, "the JPEG frame is empty", error)
             })
-            .map(|view| self.shape(geometry, &view, dst))
+            .map(|view| then(self, &view))
         });
         self.decoded = decoded;
         result
     }
 
-    fn shape(&mut self, geometry: &Geometry, picture: &ImageView<'_>, dst: &mut [u8]) {
+    fn shape(&mut self, at: usize, geometry: &Geometry, picture: &ImageView<'_>, dst: &mut [u8]) {
         let (dst, _) = dst.as_chunks_mut::<3>();
         let to = (self.width, self.height);
+        let Lane { stretcher, rectifier } = &mut self.lanes[at];
         if let Some(corners) = geometry.corners {
-            self.rectifier.run(&mut self.stretcher, picture, corners, to, dst);
+            rectifier.run(stretcher, picture, corners, to, dst);
             return;
         }
         let from = match geometry.roi.map(|roi| roi.map(|v| v as usize)) {
@@ -113,7 +164,7 @@ impl Preprocessor {
         let lying = quarters % 2 == 1;
         let upright = if lying { (self.height, self.width) } else { to };
         let place = Place::turned(upright, geometry.mirror, quarters);
-        self.stretcher.run(picture, from, (upright, place), dst);
+        stretcher.run(picture, from, (upright, place), dst);
     }
 }
 

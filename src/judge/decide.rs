@@ -43,9 +43,19 @@ impl Judge {
     /// For maps of `map_width` x `map_height`. Maps of any other size are incomplete; with a
     /// side above [`Judge::SIDE_PX_MAX`] every map is.
     pub fn new(map_width: usize, map_height: usize) -> Self {
-        let fits = map_width <= Self::SIDE_PX_MAX && map_height <= Self::SIDE_PX_MAX;
-        let (width, height) = if fits { (map_width, map_height) } else { (0, 0) };
+        let (width, height) = Self::kept((map_width, map_height));
         Self { width, height, finder: Finder::new(width * height) }
+    }
+
+    /// The same for maps of another size from now on; allocates only to grow.
+    pub fn set_size(&mut self, map: (usize, usize)) {
+        (self.width, self.height) = Self::kept(map);
+        self.finder.reserve(self.width * self.height);
+    }
+
+    fn kept((width, height): (usize, usize)) -> (usize, usize) {
+        let fits = width <= Self::SIDE_PX_MAX && height <= Self::SIDE_PX_MAX;
+        if fits { (width, height) } else { (0, 0) }
     }
 
     /// The verdict, with the defect areas; `mask` is overwritten.

@@ -14,6 +14,7 @@ fn class(image_threshold: f32, pixel_threshold: f32) -> ClassLimit {
         dataset_sha256: "0".repeat(64),
         scores: vec![0.1, 0.2, 0.3, 0.4],
         geometry: crate::frame::Geometry::WHOLE,
+        tiling: crate::frame::Tiling::WHOLE,
     }
 }
 

@@ -16,11 +16,20 @@ impl Finder {
         Self { visited: vec![false; pixels], stack: Vec::with_capacity(pixels) }
     }
 
+    /// Takes the memory for maps of this many pixels, unless it is there.
+    pub(super) fn reserve(&mut self, pixels: usize) {
+        if self.visited.len() < pixels {
+            self.visited.resize(pixels, false);
+            self.stack.clear();
+            self.stack.reserve(pixels);
+        }
+    }
+
     /// All areas of pixels above `threshold`; their pixels are set in `mask`, which must be
-    /// empty and of the map's size, as must this finder.
+    /// empty and of the map's size; this finder is as large at least.
     pub(super) fn above(&mut self, map: &AnomalyMap, threshold: f32, mask: &mut Mask) -> Regions {
         let mut regions = Regions::default();
-        self.visited.fill(false);
+        self.visited[..map.values.len()].fill(false);
         for at in 0..map.values.len() {
             if !self.visited[at] && map.values[at] > threshold {
                 regions.offer(self.flood(map, at, mask, |v| v > threshold));
@@ -39,7 +48,7 @@ impl Finder {
         };
         let mean = map.values.iter().map(|&v| f64::from(v)).sum::<f64>() / map.values.len() as f64;
         let middle = (mean + (f64::from(top) - mean) / 2.0) as f32;
-        self.visited.fill(false);
+        self.visited[..map.values.len()].fill(false);
         // Rounding must not exclude the maximum itself.
         let middle = middle.min(top);
         regions.offer(self.flood(map, at, mask, |v| v >= middle));

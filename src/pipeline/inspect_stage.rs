@@ -13,9 +13,9 @@ use super::newest::Newest;
 use super::progress::{Progress, Stage};
 use super::stage::{Outcome, Signals, TICK, panic_message};
 use super::work::{Decision, Input, Views, Work};
-use crate::engine::{Engine, EngineErrorKind};
-use crate::frame::{AnomalyMap, Frame, Geometry, Nanos, RecipeId, VIEWS_MAX};
-use crate::image::Preprocessor;
+use crate::calibrate::{Calibration, ClassLimit};
+use crate::engine::{Engine, EngineErrorKind, Eye, Held};
+use crate::frame::{Frame, Framing, Geometry, Nanos, RecipeId, Tiling, VIEWS_MAX};
 use crate::judge::{Judge, Mask, Question, Reason, Verdict, combine};
 use crate::message::{CLASS_NONE, VerdictRecord, ViewResult, view_flags};
 use crate::station::Ticket;
@@ -198,11 +198,8 @@ struct Task<'a> {
 
 /// Preprocessing, inference and judgement with all their memory.
 pub(super) struct Examiner {
-    engine: Box<dyn Engine>,
-    preprocessor: Preprocessor,
+    eye: Eye,
     judge: Judge,
-    input: Vec<u8>,
-    map: AnomalyMap,
     /// Of the frame examined last.
     mask: Mask,
     /// Size of the picture examined last.
@@ -215,68 +212,78 @@ pub(super) struct Examiner {
 }
 
 impl Examiner {
-    pub(super) fn new(engine: Box<dyn Engine>) -> Self {
-        let spec = engine.spec();
-        let preprocessor = Preprocessor::new(spec.input_width, spec.input_height);
+    /// With the memory for pictures in the tiles of these limits.
+    pub(super) fn new(engine: Box<dyn Engine>, calibration: &Calibration) -> Self {
+        let mut eye = Eye::new(engine);
+        let (mut judge, mut largest) = (Judge::new(0, 0), (0, 0));
+        for tiling in calibration.class.values().map(|limit| limit.tiling).chain([Tiling::WHOLE]) {
+            let (width, height) = eye.grid(&tiling).size();
+            eye.reserve(&tiling);
+            judge.set_size((width, height));
+            if width * height > largest.0 * largest.1 {
+                largest = (width, height);
+            }
+        }
         Self {
-            judge: Judge::new(spec.map_width, spec.map_height),
-            input: vec![0; preprocessor.output_bytes()],
-            map: AnomalyMap::unwritten(spec.map_width, spec.map_height),
-            mask: Mask::empty(spec.map_width, spec.map_height),
+            eye,
+            judge,
+            mask: Mask::empty(largest.0, largest.1),
             picture: (0, 0),
             geometry: Geometry::WHOLE,
             keeps_frames: false,
-            preprocessor,
-            engine,
             failures: 0,
         }
     }
 
-    /// A mask that holds whatever this engine's maps need.
+    /// A mask that holds whatever these limits' maps need.
     pub(super) fn blank_mask(&self) -> Mask {
-        let spec = self.engine.spec();
-        Mask::empty(spec.map_width, spec.map_height)
+        self.mask.clone()
     }
 
     /// Judges one frame. Its buffer is free again as soon as the engine's input is made; where the
     /// frame is the input already, when the engine has answered.
     fn examine(&mut self, frame: &mut Option<Frame>, task: &Task<'_>) -> Verdict {
         self.nothing();
-        if task.clock.now() > task.deadline {
+        let in_time = || task.clock.now() <= task.deadline;
+        if !in_time() {
             // Too late already: the time is better spent on the parts behind it.
             return Verdict::invalid(Reason::Deadline);
         }
         let limit = task.armed.limit(task.class);
         // The limit holds for parts seen as its good parts were. Without one nothing can pass.
-        let geometry = limit.map_or(Geometry::WHOLE, |limit| limit.geometry);
-        self.geometry = geometry;
+        let framing = limit.map_or(Framing::WHOLE, ClassLimit::framing);
+        self.geometry = framing.geometry;
         let Some(taken) = frame.as_ref() else { return Verdict::invalid(Reason::FrameLost) };
-        let Some(held) = self.prepare(taken, &geometry) else {
+        let Some(held) = self.prepare(taken, &framing) else {
             return Verdict::invalid(Reason::FrameDamaged);
         };
         if held == Held::Nothing && !self.keeps_frames {
             *frame = None;
         }
-        let input = match (held, frame.as_ref()) {
-            (Held::Frame, Some(frame)) => own_bytes(&self.preprocessor, frame, &geometry),
-            _ => self.input.as_slice(),
-        };
-        let answered = self.engine.infer(input, &mut self.map);
+        let view = frame.as_ref().filter(|_| held == Held::Picture).and_then(|f| f.view().ok());
+        let own = view.and_then(|view| self.eye.as_is(&framing, &view));
+        let answered = self.eye.look(own, in_time);
         if !self.keeps_frames {
             *frame = None;
         }
-        if let Err(error) = answered {
-            self.complain("inference failed", &error);
-            let input = error.kind() == EngineErrorKind::Input;
-            return Verdict::invalid(if input { Reason::Internal } else { Reason::Engine });
+        match answered {
+            Ok(true) => {}
+            // The rest of its tiles would come too late.
+            Ok(false) => return Verdict::invalid(Reason::Deadline),
+            Err(error) => {
+                self.complain("inference failed", &error);
+                let input = error.kind() == EngineErrorKind::Input;
+                return Verdict::invalid(if input { Reason::Internal } else { Reason::Engine });
+            }
         }
         let question = Question {
-            map: &self.map,
+            map: self.eye.map(),
             limit,
             // `Armed` exists only for a calibration that fits the engine.
             calibration_valid: true,
-            in_time: task.clock.now() <= task.deadline,
+            in_time: in_time(),
         };
+        self.judge.set_size(self.eye.map_size());
         self.judge.judge(&question, &mut self.mask)
     }
 
@@ -293,7 +300,7 @@ impl Examiner {
     }
 
     /// Makes the engine's input, unless the frame is that already; `None` when it cannot be used.
-    fn prepare(&mut self, frame: &Frame, geometry: &Geometry) -> Option<Held> {
+    fn prepare(&mut self, frame: &Frame, framing: &Framing) -> Option<Held> {
         let view = match frame.view() {
             Ok(view) => view,
             Err(error) => {
@@ -302,33 +309,13 @@ impl Examiner {
             }
         };
         self.picture = (view.width(), view.height());
-        if self.preprocessor.as_is(&view, geometry).is_some() {
-            return Some(Held::Frame);
-        }
-        let prepared = self.preprocessor.run_in(geometry, view, &mut self.input);
-        prepared.map_err(|error| self.complain("frame cannot be resized", &error)).ok()?;
-        Some(Held::Nothing)
+        let prepared = self.eye.prepare(framing, view);
+        prepared.map_err(|error| self.complain("frame cannot be resized", &error)).ok()
     }
 
     fn complain(&mut self, what: &str, error: &(dyn std::error::Error + 'static)) {
         complain(&mut self.failures, what, error);
     }
-}
-
-/// The bytes of a frame that is the engine's input as it is; none of another one, which no engine
-/// takes.
-fn own_bytes<'a>(preprocessor: &Preprocessor, frame: &'a Frame, geometry: &Geometry) -> &'a [u8] {
-    let view = frame.view().ok();
-    view.and_then(|view| preprocessor.as_is(&view, geometry)).unwrap_or_default()
-}
-
-/// What must stay until the engine has answered.
-#[derive(Clone, Copy, PartialEq)]
-enum Held {
-    /// Nothing: the input was made.
-    Nothing,
-    /// The frame, whose own bytes are the input.
-    Frame,
 }
 
 /// Logs the 1st, 2nd, 4th, 8th... failure: a broken camera must not flood the log.

@@ -194,7 +194,7 @@ impl Line {
             cameras: names,
         };
 
-        let examiner = Examiner::new(parts.engine);
+        let examiner = Examiner::new(parts.engine, &armed.calibration);
         let cameras = parts.cameras.len();
         let frames =
             parts.queue_frames + FRAMES_IN_HAND + usize::from(cameras > 1) * FRAMES_AWAITED;

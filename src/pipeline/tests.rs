@@ -7,7 +7,7 @@ use crate::capture::Camera;
 use crate::capture::replay::{RecipeChoice, Replay, ReplayOptions, Source};
 use crate::capture::scripted::{Scripted, Step};
 use crate::engine::{EngineError, EngineErrorKind, ModelSpec, ScriptedEngine};
-use crate::frame::{AnomalyMap, CameraId, PixelFormat, RecipeId, StationId};
+use crate::frame::{AnomalyMap, CameraId, PixelFormat, RecipeId, StationId, Tiling};
 use crate::journal::{self, Journal};
 use crate::judge::{Outcome, Reason};
 use crate::message::{FLAG_LATE, Mode, VerdictRecord};
@@ -61,6 +61,7 @@ pub(super) fn calibration(limit: f32, engine_sha256: &str) -> Calibration {
         dataset_sha256: "cd".repeat(32),
         scores,
         geometry: crate::frame::Geometry::WHOLE,
+        tiling: Tiling::WHOLE,
     };
     Calibration {
         format: FORMAT,
@@ -432,4 +433,32 @@ pub(super) fn events(dir: &Path) -> Vec<String> {
     let rows = reader.after(0, 1_000).unwrap();
     let events = rows.into_iter().filter(|row| row.kind == journal::RowKind::Event);
     events.map(|row| String::from_utf8(row.payload).unwrap()).collect()
+}
+
+/// A part of one grey level in four tiles, judged with this much time.
+fn in_tiles(grey: u8, latency_ms_max: u64) -> (Outcome, Reason, f32) {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut parts, seen) = parts(dir.path(), scripted([Step::Grey(grey)]));
+    parts.latency_ms_max = latency_ms_max;
+    for limit in parts.calibration.class.values_mut() {
+        limit.tiling = Tiling { columns: 2, rows: 2, overlap: 0.25 };
+    }
+    run(parts).unwrap();
+    let record = seen.iter().next().unwrap();
+    (record.verdict.outcome(), record.verdict.reason, record.verdict.score)
+}
+
+#[test]
+fn a_part_in_tiles_is_judged_by_its_limit_and_cut_short_when_its_time_is_over() {
+    let found = in_tiles(GOOD, 10_000);
+    assert_eq!((found.0, found.1), PASS);
+    assert_eq!(found.2, f32::from(GOOD) / 255.0);
+    let found = in_tiles(BAD, 10_000);
+    assert_eq!((found.0, found.1), REJECT);
+    // Four inferences of 120 ms do not fit; the second or third is not begun.
+    let started = std::time::Instant::now();
+    let found = in_tiles(SLOW, 150);
+    assert_eq!((found.0, found.1), invalid(Reason::Deadline));
+    assert!(found.2.is_nan(), "nothing is said of a part that was not looked at whole");
+    assert!(started.elapsed() >= Duration::from_millis(SLOW_MS));
 }

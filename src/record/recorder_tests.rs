@@ -134,6 +134,7 @@ fn rejects_alone_are_kept_when_asked_for() {
             dataset_sha256: String::new(),
             scores: vec![0.5],
             geometry: crate::frame::Geometry::WHOLE,
+            tiling: crate::frame::Tiling::WHOLE,
         };
         let map = AnomalyMap { width: 1, height: 1, values: vec![0.1], score: 0.1 };
         let question =

@@ -26,5 +26,6 @@ mod sparkplug;
 mod station;
 #[path = "../support/mod.rs"]
 mod support;
+mod tiles;
 mod views;
 mod watchdog;

@@ -66,6 +66,7 @@ impl Bench {
             dataset_sha256: "0".repeat(64),
             scores,
             geometry: crrd::frame::Geometry::WHOLE,
+            tiling: crrd::frame::Tiling::WHOLE,
         };
         let calibration = Calibration {
             format: FORMAT,

@@ -38,6 +38,7 @@ fn judged(score: f32, in_time: bool) -> Verdict {
         dataset_sha256: "0".repeat(64),
         scores: vec![0.1, 0.15, 0.2],
         geometry: crrd::frame::Geometry::WHOLE,
+        tiling: crrd::frame::Tiling::WHOLE,
     };
     let question = Question { map: &map, limit: Some(&limit), calibration_valid: true, in_time };
     Judge::new(2, 1).judge(&question, &mut Mask::empty(2, 1))

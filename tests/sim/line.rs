@@ -86,6 +86,7 @@ impl Default for Examiner {
             dataset_sha256: "0".repeat(64),
             scores: vec![0.1, 0.2, 0.3, 0.4],
             geometry: crrd::frame::Geometry::WHOLE,
+            tiling: crrd::frame::Tiling::WHOLE,
         };
         let map = AnomalyMap { width: 2, height: 2, values: vec![0.1; 4], score: 0.1 };
         Self { judge: Judge::new(2, 2), limit, map, mask: Mask::default() }

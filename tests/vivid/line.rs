@@ -143,6 +143,7 @@ fn calibration(engine_sha256: &str) -> Calibration {
         dataset_sha256: "0".repeat(64),
         scores,
         geometry: Geometry::WHOLE,
+        tiling: crrd::frame::Tiling::WHOLE,
     };
     Calibration {
         format: crrd::calibrate::FORMAT,
