@@ -107,8 +107,7 @@ impl CaptureStage {
             }
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "camera not started");
-                self.supervisor.failed(self.clock.now(), chain(&error));
-                self.stop();
+                self.lose(chain(&error));
             }
         }
     }
@@ -153,6 +152,7 @@ impl CaptureStage {
         let lost = self.supervisor.unseen(now, new);
         if lost {
             tracing::error!("expected parts brought no frame; the camera is started again");
+            self.tell_camera();
             self.stop();
         }
         lost
@@ -160,6 +160,8 @@ impl CaptureStage {
 
     fn lose(&mut self, cause: String) {
         self.supervisor.failed(self.clock.now(), cause);
+        // First, because it takes its time to let go of a camera that does not answer.
+        self.tell_camera();
         self.stop();
     }
 

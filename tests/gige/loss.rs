@@ -125,7 +125,7 @@ fn a_link_that_is_down_costs_the_frames_of_that_time_and_the_camera_comes_back()
 fn a_short_break_of_the_link_is_a_gap_in_the_numbers_or_a_loss_and_never_silence() {
     alone(&[], || {
         let (fake, mut camera, pool) = opened();
-        proved(&mut camera, 1);
+        let mut last = proved(&mut camera, 1);
         let made = fake.made();
         if !link(false) {
             return;
@@ -135,14 +135,13 @@ fn a_short_break_of_the_link_is_a_gap_in_the_numbers_or_a_loss_and_never_silence
         let missed = fake.made() - made;
         assert!(missed > 20, "the camera went on: {missed}");
         // Its numbers go on where it is; those between are lost parts. Or its control is lost.
-        let mut last: Option<u64> = None;
         let mut gap = 0;
         let begun = Instant::now();
         while begun.elapsed().as_secs() < GONE_WITHIN_S {
             match next(&mut camera, 500) {
                 Event::Frame { trigger, .. } | Event::Incomplete { trigger, .. } => {
-                    gap = gap.max(trigger.seq - last.map_or(trigger.seq, |last| last + 1));
-                    last = Some(trigger.seq);
+                    gap = gap.max(u64::from(trigger.id.0 - last - 1));
+                    last = trigger.id.0;
                 }
                 Event::Gone { .. } => {
                     restart(&mut camera, &pool, 2);

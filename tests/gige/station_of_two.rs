@@ -1,5 +1,7 @@
 //! Two cameras on one station: one answer a part, from both views.
 
+use std::time::Instant;
+
 use rumqttc::{Client, MqttOptions, QoS};
 
 use crate::HOME;
@@ -59,7 +61,9 @@ fn a_part_is_judged_from_both_cameras_and_one_that_is_lost_stops_the_line() {
         health(&watcher);
         side.switch_off();
         station.wait_log("camera lost");
+        let seen = Instant::now();
         wait_for("not ready", || !ready());
+        assert!(seen.elapsed().as_secs() < 2, "told before the camera is let go of");
         assert_eq!(state(&watcher).unwrap().number("err"), 4, "for want of a camera");
         side.switch_on(OTHER, "GV02");
         station.wait_log("camera opened again and set up");

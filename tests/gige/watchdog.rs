@@ -16,8 +16,8 @@ use crate::support::standin;
 
 /// Watchdog period of the test's service manager; the shipped unit has 10 s.
 const PERIOD: Duration = Duration::from_secs(3);
-/// Without power for several attempts to open it.
-const DARK: Duration = Duration::from_secs(12);
+/// Longest wait for the first attempt to open it to fail.
+const DARK: Duration = Duration::from_secs(60);
 
 #[test]
 fn the_watchdog_is_fed_while_a_lost_camera_is_looked_for() {
@@ -41,15 +41,15 @@ fn the_watchdog_is_fed_while_a_lost_camera_is_looked_for() {
         fake.switch_off();
         let off = Instant::now();
         let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
-        while off.elapsed() < DARK {
+        while !station.log().contains("camera not started") {
+            assert!(off.elapsed() < DARK, "{}", station.log());
             if pinged(&socket) {
                 last = Instant::now();
             }
             longest = longest.max(last.elapsed());
         }
         assert!(longest < PERIOD, "{longest:?} without a ping:\n{}", station.log());
-        let log = station.log();
-        assert!(log.contains("camera lost") && log.contains("camera not started"), "{log}");
+        assert!(station.log().contains("camera lost"), "{}", station.log());
         fake.switch_on(HOME, "GV01");
         station.wait_log("camera opened again and set up");
         station.signal("TERM");
