@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arch::{HostTensor, Weights};
 use crate::optim::Moments;
+use crate::report::Curve;
 
 /// File name inside the checkpoint folder.
 const FILE: &str = "state.safetensors";
@@ -50,6 +51,21 @@ pub struct Counters {
     pub variants: usize,
     /// Pictures used.
     pub pictures: usize,
+    /// What the run tells of itself afterwards.
+    #[serde(default)]
+    pub records: Records,
+}
+
+/// What is kept of a run for its report.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Records {
+    /// Loss of stage 1.
+    pub decoder_loss: Curve,
+    /// Loss of stage 2.
+    pub head_loss: Curve,
+    /// Seconds that stage 1 took.
+    pub decoder_s: f64,
 }
 
 /// A run at one moment.

@@ -133,6 +133,8 @@ pub enum Purpose {
     Head = 4,
     /// Procedural textures.
     Textures = 5,
+    /// Synthetic damage of the report.
+    Validation = 6,
 }
 
 /// A generator that depends on nothing but its arguments, so that work can be spread over

@@ -209,3 +209,57 @@ fn write_the_presets() {
         write_bundle(&bundle, &arch, &encoder, &weights(&arch), &golden, facts(name)).unwrap();
     }
 }
+
+/// Names the folder of a small disk to the copy of this test that runs in its namespace.
+const SMALL_DISK: &str = "CRRD_TEST_SMALL_DISK";
+
+#[test]
+fn a_full_disk_leaves_the_old_bundle_and_nothing_half_written() {
+    if let Ok(disk) = std::env::var(SMALL_DISK) {
+        return fill(Path::new(&disk));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    // Room for one bundle of this size (about 8 MB), not for two.
+    let script = "mount -t tmpfs -o size=12m tmpfs \"$0\" && exec \"$@\"";
+    let may = Command::new("unshare")
+        .args(["-rm", "sh", "-c", script])
+        .arg(folder.path())
+        .arg("true")
+        .output();
+    if !may.is_ok_and(|output| output.status.success()) {
+        println!("skipped: this user may not mount a small disk in a namespace of its own");
+        return;
+    }
+    let output = Command::new("unshare")
+        .args(["-rm", "sh", "-c", script])
+        .arg(folder.path())
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "a_full_disk_leaves_the_old_bundle_and_nothing_half_written"])
+        .arg("--nocapture")
+        .env(SMALL_DISK, folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("disk was full"), "{said}");
+}
+
+fn fill(disk: &Path) {
+    let dir = disk.join("parts");
+    let first = write(&dir, "first").unwrap();
+    let size: u64 = names(&dir).iter().map(|n| dir.join(n).metadata().unwrap().len()).sum();
+    // Whatever a bundle's size is: half of one is left.
+    let room = rustix::fs::statvfs(disk).unwrap();
+    let filler = room.f_bavail * room.f_frsize - size / 2;
+    std::fs::write(disk.join("filler"), vec![1; filler as usize]).unwrap();
+    for target in [dir.clone(), disk.join("other")] {
+        let error = write(&target, "second").unwrap_err();
+        assert_eq!(error.kind(), ExportErrorKind::Io);
+        let text = error.to_string();
+        assert!(text.contains("disk is full") && text.contains("same command again"), "{text}");
+    }
+    assert_eq!(names(disk), ["filler", "parts"], "nothing half written is left");
+    let text = std::fs::read_to_string(dir.join(MANIFEST_FILE)).unwrap();
+    assert_eq!(toml::from_str::<Manifest>(&text).unwrap(), first, "the old bundle is whole");
+    std::fs::remove_file(disk.join("filler")).unwrap();
+    println!("disk was full");
+}

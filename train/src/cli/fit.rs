@@ -54,6 +54,9 @@ pub(super) struct Args {
     /// Worker threads; by default one for each processor.
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Memory to use at most in MB; by default what is free.
+    #[arg(long, value_name = "N")]
+    memory_mb: Option<u64>,
     /// How the model file stores weights; fp16 halves the file.
     #[arg(long, value_enum, default_value = "fp32")]
     storage: StorageArg,
@@ -123,6 +126,7 @@ fn options(args: Args) -> anyhow::Result<FitOptions> {
         encoder: args.encoder,
         textures: args.textures,
         threads,
+        memory_bytes: args.memory_mb.map(|mb| mb.saturating_mul(1_000_000)),
         storage: match args.storage {
             StorageArg::Fp16 => Storage::Fp16,
             StorageArg::Fp32 => Storage::Fp32,

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod check;
 mod fit;
 mod import_encoder;
 
@@ -15,6 +16,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Look at a data set before training: what is there, what twice, what looks odd.
+    Check(check::Args),
     /// Train a model on a folder of good parts and write an engine bundle.
     Fit(fit::Args),
     /// Convert a published encoder to the file that `fit` reads.
@@ -28,6 +31,7 @@ impl Cli {
     /// Whatever made it fail, as a chain from what to why.
     pub fn run(self) -> anyhow::Result<std::process::ExitCode> {
         match self.command {
+            Command::Check(args) => check::run(&args),
             Command::Fit(args) => fit::run(args),
             Command::ImportEncoder(args) => import_encoder::run(&args),
         }

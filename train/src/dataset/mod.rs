@@ -6,24 +6,24 @@
 //! without a single usable picture is an error, because the model would silently lack it.
 
 mod error;
+mod look;
 mod scan;
 
 use std::path::{Path, PathBuf};
 
-use crrd::frame::{ImageView, PixelFormat};
-use crrd::image::{Preprocessor, decode};
+use crrd::image::Preprocessor;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 pub use error::{DatasetError, DatasetErrorKind};
+pub(crate) use look::read;
+pub use look::{GLANCE_PX, Look, Pixels};
 pub(crate) use scan::is_picture;
 use scan::{ClassFolder, classes};
 
 /// Memory that decoded pictures may take. At 256 px this is about 40 000 pictures; more need a
 /// cache on disk, which does not exist.
 const PICTURE_BYTES_MAX: usize = 8 << 30;
-/// Largest picture file; a larger one is no camera picture.
-const FILE_BYTES_MAX: u64 = 256 << 20;
 
 /// One picture at model size.
 #[derive(Clone, Debug)]
@@ -34,6 +34,17 @@ pub struct Image {
     pub class: usize,
     /// `size * size * 3` bytes, RGB, row-major.
     pub rgb: Vec<u8>,
+    /// What it looks like at a glance.
+    pub look: Look,
+}
+
+/// A file that could not be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The file.
+    pub path: PathBuf,
+    /// Why, as a sentence.
+    pub reason: String,
 }
 
 /// All good training pictures, in class order, then name order.
@@ -44,7 +55,7 @@ pub struct Dataset {
     /// The pictures.
     pub images: Vec<Image>,
     /// Files that were left out because they could not be decoded.
-    pub skipped: usize,
+    pub left_out: Vec<LeftOut>,
     /// SHA-256 (hex) over the names and hashes of all files read.
     pub sha256: String,
     /// Side of the pictures in pixels.
@@ -85,7 +96,7 @@ impl Dataset {
         let mut set = Self {
             classes: Vec::new(),
             images: Vec::with_capacity(count),
-            skipped: 0,
+            left_out: Vec::new(),
             sha256: String::new(),
             size,
         };
@@ -100,22 +111,22 @@ impl Dataset {
     fn add_class(&mut self, folder: &ClassFolder, hash: &mut Sha256) -> Result<(), DatasetError> {
         let class = self.classes.len();
         let size = self.size;
-        let read: Vec<_> = folder.files.par_iter().map(|file| load_rgb(file, size)).collect();
+        let read: Vec<_> = folder.files.par_iter().map(|file| load(file, size)).collect();
         let before = self.images.len();
         for (path, result) in folder.files.iter().zip(read) {
             match result {
-                Ok((rgb, digest)) => {
+                Ok((rgb, look)) => {
                     let name = path.file_name().unwrap_or_default().to_string_lossy();
                     hash.update(folder.name.as_bytes());
                     hash.update([0]);
                     hash.update(name.as_bytes());
                     hash.update([0]);
-                    hash.update(digest);
-                    self.images.push(Image { path: path.clone(), class, rgb });
+                    hash.update(look.sha256);
+                    self.images.push(Image { path: path.clone(), class, rgb, look });
                 }
                 Err(reason) => {
-                    tracing::warn!(file = %path.display(), %reason, "picture left out");
-                    self.skipped += 1;
+                    tracing::info!(file = %path.display(), %reason, "picture left out");
+                    self.left_out.push(LeftOut { path: path.clone(), reason });
                 }
             }
         }
@@ -179,19 +190,21 @@ impl Dataset {
     }
 }
 
-/// Reads one picture and stretches it to `size` x `size` RGB; also returns the file's SHA-256.
-/// The error is a sentence for the log.
-pub(crate) fn load_rgb(path: &Path, size: usize) -> Result<(Vec<u8>, [u8; 32]), String> {
-    let length = std::fs::metadata(path).map_err(|e| e.to_string())?.len();
-    if length > FILE_BYTES_MAX {
-        return Err(format!("{length} bytes, {FILE_BYTES_MAX} are allowed"));
-    }
-    let bytes = std::fs::read(path).map_err(|e| e.to_string())?;
-    let picture = decode(&bytes).map_err(|e| e.to_string())?;
-    let (width, height) = (picture.width, picture.height);
-    let view = ImageView::new(&picture.data, width, height, width * 3, PixelFormat::Rgb8)
-        .map_err(|e| e.to_string())?;
+/// Reads one picture and stretches it to `size` x `size` RGB. The error is a sentence.
+fn load(path: &Path, size: usize) -> Result<(Vec<u8>, Look), String> {
+    let (bytes, picture) = read(path)?;
+    let look = Look::of(&bytes, &picture)?;
     let mut rgb = vec![0; size * size * 3];
+    let view = picture.view().map_err(|e| e.to_string())?;
+    Preprocessor::new(size, size).run(view, &mut rgb).map_err(|e| e.to_string())?;
+    Ok((rgb, look))
+}
+
+/// The same without a glance, with the file's SHA-256.
+pub(crate) fn load_rgb(path: &Path, size: usize) -> Result<(Vec<u8>, [u8; 32]), String> {
+    let (bytes, picture) = read(path)?;
+    let mut rgb = vec![0; size * size * 3];
+    let view = picture.view().map_err(|e| e.to_string())?;
     Preprocessor::new(size, size).run(view, &mut rgb).map_err(|e| e.to_string())?;
     Ok((rgb, Sha256::digest(&bytes).into()))
 }

@@ -56,7 +56,32 @@ fn unreadable_pictures_are_left_out_and_counted() {
     std::fs::write(dir.path().join("nut/train/good/bad.png"), b"\x89PNG broken").unwrap();
     std::fs::write(dir.path().join("nut/train/good/zero.jpg"), b"").unwrap();
     let set = Dataset::load(dir.path(), 16).unwrap();
-    assert_eq!((set.images.len(), set.skipped), (8, 2));
+    assert_eq!((set.images.len(), set.left_out.len()), (8, 2));
+    let why: Vec<&str> = set.left_out.iter().map(|l| l.reason.as_str()).collect();
+    assert!(why[0].contains("not a picture") && why[1].contains("empty"), "{why:?}");
+}
+
+#[test]
+fn grey_sixteen_bit_and_other_sizes_are_pictures_like_any_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = dir.path().join("nut/train/good");
+    std::fs::create_dir_all(&good).unwrap();
+    let shade = |x: u32, y: u32| ((x * 3 + y) % 256) as u8;
+    let grey = image::GrayImage::from_fn(80, 60, |x, y| image::Luma([shade(x, y)]));
+    grey.save(good.join("0.png")).unwrap();
+    let deep = image::DynamicImage::ImageLuma8(grey.clone()).into_luma16();
+    deep.save(good.join("1.png")).unwrap();
+    image::DynamicImage::ImageLuma16(deep).into_rgb16().save(good.join("2.tiff")).unwrap();
+    image::imageops::resize(&grey, 40, 30, image::imageops::FilterType::Triangle)
+        .save(good.join("3.jpg"))
+        .unwrap();
+    let set = Dataset::load(dir.path(), 32).unwrap();
+    assert_eq!((set.images.len(), set.left_out.len()), (4, 0));
+    assert_eq!(set.images[0].rgb, set.images[1].rgb, "16 bits are the same picture");
+    assert_eq!(set.images[0].rgb, set.images[2].rgb, "and so is grey as RGB");
+    let bits: Vec<u16> = set.images.iter().map(|i| i.look.pixels.bits).collect();
+    assert_eq!(bits, [8, 16, 16, 8]);
+    assert_eq!((set.images[3].look.width, set.images[3].look.height), (40, 30));
 }
 
 #[test]

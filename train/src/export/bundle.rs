@@ -24,6 +24,7 @@ use crate::arch::{Architecture, Weights};
 use crate::encoder::EncoderWeights;
 use crate::onnx::{OPSET, Storage};
 use crate::plan::Plan;
+use crate::report::REPORT_FILE;
 
 /// Trained weights inside the bundle: not needed by the station, but the model can be exported
 /// again from them.
@@ -63,6 +64,9 @@ pub struct BundleFacts {
     pub notice: String,
 }
 
+/// A file of a bundle: its name and its bytes.
+pub type NamedFile = (&'static str, Vec<u8>);
+
 /// Writes the bundle `dir`; an existing bundle there is replaced when the new one is whole.
 /// `golden_images` are pictures at model size (`input * input * 3` bytes, RGB).
 ///
@@ -77,6 +81,21 @@ pub fn write_bundle(
     golden_images: &[Vec<u8>],
     facts: BundleFacts,
 ) -> Result<Manifest> {
+    write_bundle_with(dir, (arch, encoder, weights), golden_images, facts, &|_| Vec::new())
+}
+
+/// The same with files for people beside the model's, made when the manifest is known; no hash
+/// covers them.
+///
+/// # Errors
+/// As [`write_bundle`].
+pub fn write_bundle_with(
+    dir: &Path,
+    (arch, encoder, weights): (&Architecture, &EncoderWeights, &Weights),
+    golden_images: &[Vec<u8>],
+    facts: BundleFacts,
+    for_people: &dyn Fn(&Manifest) -> Vec<NamedFile>,
+) -> Result<Manifest> {
     check_target(dir)?;
     let model = super::model(arch, encoder, weights, facts.storage)?.encode_to_vec();
     let golden = golden(arch, &model, golden_images)?;
@@ -84,14 +103,25 @@ pub fn write_bundle(
     let text = toml::to_string_pretty(&manifest).map_err(|e| {
         ExportError::with_source(ExportErrorKind::Io, "the manifest cannot be written", e)
     })?;
-    let files = [
+    let mut files = vec![
         (MODEL_FILE, model),
         (GOLDEN_FILE, golden),
         (WEIGHTS_FILE, trained(arch, weights)?),
         (MANIFEST_FILE, text.into_bytes()),
     ];
+    files.extend(for_people(&manifest));
     install(dir, &files).map_err(|e| {
-        let text = format!("the bundle {} cannot be written; check the disk", dir.display());
+        let bytes: usize = files.iter().map(|(_, bytes)| bytes.len()).sum();
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        let remedy = match full.contains(&e.kind()) {
+            true => format!(
+                "the disk is full: free {} MB and run the same command again, which goes on from \
+                 its checkpoint",
+                bytes.div_ceil(1_000_000)
+            ),
+            false => "check the disk".to_owned(),
+        };
+        let text = format!("the bundle {} cannot be written; {remedy}", dir.display());
         ExportError::with_source(ExportErrorKind::Io, text, e)
     })?;
     Ok(manifest)
@@ -103,7 +133,7 @@ pub fn write_bundle(
 /// # Errors
 /// When `dir` is anything else.
 pub fn check_target(dir: &Path) -> Result<()> {
-    let known = [MODEL_FILE, GOLDEN_FILE, WEIGHTS_FILE, MANIFEST_FILE];
+    let known = [MODEL_FILE, GOLDEN_FILE, WEIGHTS_FILE, MANIFEST_FILE, REPORT_FILE];
     let refuse = |what: &str| {
         let text = format!("{} {what}; choose another folder", dir.display());
         Err(ExportError::new(ExportErrorKind::Io, text))

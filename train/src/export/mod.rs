@@ -15,7 +15,10 @@ use std::path::Path;
 use prost::Message;
 use tract_onnx::pb::ModelProto;
 
-pub use bundle::{BundleFacts, GOLDEN_TOLERANCE, WEIGHTS_FILE, check_target, write_bundle};
+pub use bundle::{
+    BundleFacts, GOLDEN_TOLERANCE, NamedFile, WEIGHTS_FILE, check_target, write_bundle,
+    write_bundle_with,
+};
 pub use weights::{check_architecture, check_weights, expected_weights};
 
 use crate::arch::{Architecture, Weights};

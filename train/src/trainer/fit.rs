@@ -7,6 +7,8 @@ use std::time::Instant;
 use crrd::engine::bundle::Manifest;
 use sha2::{Digest, Sha256};
 
+use super::finish::{Told, odd_ones};
+use super::prepare;
 use super::run::{Length, Outcome, Run};
 use super::settings::{Preset, Settings};
 use super::workers::Workers;
@@ -14,10 +16,11 @@ use super::{TrainError, TrainErrorKind};
 use crate::checkpoint::{Checkpoint, Counters, State};
 use crate::dataset::{Dataset, Split};
 use crate::encoder::{EncoderWeights, FrozenEncoder};
-use crate::export::{BundleFacts, check_target, write_bundle};
+use crate::export::{BundleFacts, check_target, write_bundle_with};
 use crate::features::{Cache, Material, Picture};
 use crate::onnx::Storage;
 use crate::progress::{Moment, Progress};
+use crate::report::Bench;
 use crate::synth::{Synthesizer, Textures};
 
 /// Share of good pictures kept out of training; golden pictures come from them.
@@ -30,8 +33,8 @@ const PROCEDURAL_TEXTURES: usize = 200;
 const ENCODING_SHARE: f64 = 0.4;
 /// Pictures of each worker that are encoded to measure the encoder's speed.
 const PROBES: usize = 3;
-/// Seconds kept for export and golden maps.
-const EXPORT_S: f64 = 15.0;
+/// Seconds kept for export, golden maps and the report.
+const EXPORT_S: f64 = 30.0;
 /// Least share of the budget that training gets, whatever came before it.
 const TRAINING_SHARE_MIN: f64 = 0.25;
 
@@ -56,6 +59,8 @@ pub struct FitOptions {
     pub textures: Option<PathBuf>,
     /// Worker threads.
     pub threads: usize,
+    /// Memory to use at most; what is free when not given.
+    pub memory_bytes: Option<u64>,
     /// How the model file stores weights.
     pub storage: Storage,
     /// Name in the manifest.
@@ -89,9 +94,10 @@ pub fn fit(
 ) -> Result<Fitted, TrainError> {
     let started = Instant::now();
     check_target(&options.out)?;
+    prepare::check_disk(options, &options.preset.settings().arch)?;
     let settings = options.preset.settings();
     let arch = &settings.arch;
-    let workers = Workers::new(options.threads).map_err(|e| {
+    let all_workers = Workers::new(options.threads).map_err(|e| {
         TrainError::with_source(TrainErrorKind::System, "worker threads cannot be started", e)
     })?;
     let encoder_weights = load_encoder(options)?;
@@ -102,7 +108,9 @@ pub fn fit(
         checkpoint.discard()?;
     }
     let resumed = checkpoint.load(&fingerprint)?;
-    describe(progress, &dataset, resumed.as_ref());
+    describe(progress, resumed.as_ref());
+    let mut survey = prepare::survey(&dataset, &options.data, progress);
+    let mut notes = Vec::new();
     let encoder = FrozenEncoder::with_storage(&encoder_weights, arch, options.storage)?;
     let textures = match &options.textures {
         Some(dir) => Textures::from_dir(dir, arch.input)?,
@@ -114,14 +122,34 @@ pub fn fit(
         (Some(_), _) => None,
         (None, minutes) => Some(minutes.unwrap_or(options.preset.minutes()) * 60.0),
     };
-    let plan =
-        Plan::new(&settings, &dataset, &split, &encoder, &workers, budget_s, resumed.as_ref())?;
+    let mut plan = Plan::new(
+        &settings,
+        &dataset,
+        &split,
+        (&encoder, &all_workers),
+        budget_s,
+        resumed.as_ref(),
+        &mut notes,
+    )?;
+    let wanted = (plan.pictures.len(), plan.variants);
+    let workers;
+    (plan.variants, workers) = prepare::within_memory(
+        options,
+        &settings,
+        wanted,
+        all_workers,
+        resumed.is_some(),
+        &mut notes,
+    )?;
+    notes.iter().for_each(|note| progress.note(note));
     let pictures = pictures(&dataset, &plan.pictures);
     let material = Material::new(arch, pictures, synthesizer, &encoder, options.seed, &workers);
     let round = resumed.as_ref().map_or(0, |s| s.counters.round);
     let Some(mut cache) = fill(&material, plan.variants, round, &workers, progress, stop)? else {
         return Ok(Fitted::Interrupted(checkpoint.dir().to_owned()));
     };
+    survey.outliers = odd_ones(&dataset, &plan.pictures, &cache, arch.channels());
+    let encoding_s = started.elapsed().as_secs_f64();
     let length = match (options.iterations, budget_s) {
         (Some(n), _) => Length::Iterations(n),
         (None, budget) => Length::Seconds(training_s(budget.unwrap_or_default(), started)),
@@ -151,8 +179,31 @@ pub fn fit(
     };
     let golden = golden(&dataset, &split, &material);
     let facts = facts(options, &dataset, &state, &encoder_weights);
+    progress.stage("report");
+    let bench = Bench {
+        arch,
+        weights: &state.weights,
+        encoder: &encoder,
+        synthesizer: &material.synthesizer,
+        dataset: &dataset,
+        split: &split,
+        seed: options.seed,
+    };
+    let validation = bench.run(&workers)?;
+    progress.finish();
+    let told = Told {
+        survey: &survey,
+        data: &options.data,
+        counters: &state.counters,
+        encoding_s,
+        settings: &settings,
+        workers: &workers,
+        validation: &validation,
+        notes: &notes,
+    };
+    let parts = (arch, &encoder_weights, &state.weights);
     let manifest =
-        write_bundle(&options.out, arch, &encoder_weights, &state.weights, &golden, facts)?;
+        write_bundle_with(&options.out, parts, &golden, facts, &|manifest| told.files(manifest))?;
     checkpoint.discard()?;
     Ok(Fitted::Bundle(Box::new(manifest)))
 }
@@ -190,13 +241,7 @@ fn fingerprint(
     Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn describe(progress: &Progress, dataset: &Dataset, resumed: Option<&State>) {
-    let classes = dataset.classes.iter().zip(dataset.counts());
-    let list: Vec<String> = classes.map(|(name, count)| format!("{name} {count}")).collect();
-    progress.note(&format!("{} good pictures: {}", dataset.images.len(), list.join(", ")));
-    if dataset.skipped > 0 {
-        progress.note(&format!("{} files could not be read and are left out", dataset.skipped));
-    }
+fn describe(progress: &Progress, resumed: Option<&State>) {
     if let Some(state) = resumed {
         let c = &state.counters;
         progress.note(&format!("resuming stage {} after iteration {}", c.stage, c.iteration));
@@ -219,10 +264,10 @@ impl Plan {
         settings: &Settings,
         dataset: &Dataset,
         split: &Split,
-        encoder: &FrozenEncoder,
-        workers: &Workers,
+        (encoder, workers): (&FrozenEncoder, &Workers),
         budget_s: Option<f64>,
         resumed: Option<&State>,
+        notes: &mut Vec<String>,
     ) -> Result<Self, TrainError> {
         let arch = &settings.arch;
         let (mut pictures, mut wanted) = (split.train.clone(), settings.variants);
@@ -235,11 +280,11 @@ impl Plan {
             let affordable = (budget_s * ENCODING_SHARE / each_s) as usize;
             let most = (affordable / 2).max(dataset.classes.len());
             if pictures.len() > most {
-                tracing::warn!(
-                    used = most,
-                    of = pictures.len(),
-                    "the time budget does not allow all pictures; give more --minutes to use all"
-                );
+                notes.push(format!(
+                    "{most} of {} pictures are used: the time does not allow more; give more \
+                     --minutes to use all",
+                    pictures.len()
+                ));
                 pictures = thinned(dataset, &pictures, most);
             }
             wanted = wanted.min((affordable / pictures.len().max(1)).saturating_sub(1)).max(1);

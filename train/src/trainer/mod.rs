@@ -2,7 +2,9 @@
 
 mod batch;
 mod error;
+mod finish;
 mod fit;
+mod prepare;
 mod run;
 mod settings;
 mod stage1;

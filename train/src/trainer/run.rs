@@ -97,6 +97,8 @@ impl Run<'_> {
             return self.interrupted(&mut state);
         }
         self.progress.finish();
+        // Nothing is lost when the bundle cannot be written: the same command goes on from here.
+        self.save(&state)?;
         state.counters.spent_s += self.started.elapsed().as_secs_f64();
         Ok(Outcome::Finished(Box::new(state)))
     }
@@ -148,6 +150,7 @@ impl Run<'_> {
     fn turn_to_head(&self, state: &mut State) {
         let counters = &mut state.counters;
         counters.decoder_iterations = counters.iteration;
+        counters.records.decoder_s = counters.stage_s;
         counters.stage_budget_s = match self.length {
             Length::Iterations(_) => None,
             // What stage 1 left over, when its iteration limit came first, is not stretched.
@@ -275,6 +278,11 @@ impl Run<'_> {
             ));
         }
         state.counters.stage_s = clock.elapsed_s();
+        let records = &mut state.counters.records;
+        match state.counters.stage {
+            1 => records.decoder_loss.push(loss),
+            _ => records.head_loss.push(loss),
+        }
         let progress = pace.progress(state.counters.iteration as usize, clock.elapsed_s());
         self.progress.update(clock.moment(loss, progress));
         if (self.stop)() {

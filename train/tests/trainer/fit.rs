@@ -45,6 +45,7 @@ fn options(dir: &Path) -> FitOptions {
         encoder: dir.join("encoder.safetensors"),
         textures: None,
         threads: 2,
+        memory_bytes: None,
         storage: Storage::Fp16,
         name: "toy".into(),
         restart: false,
@@ -72,7 +73,9 @@ fn a_folder_of_pictures_becomes_a_bundle_and_an_unreadable_file_is_left_out() {
     assert_eq!(manifest.training.iterations, 2);
     assert_eq!(manifest.training.images, 3, "one bolt is held out");
     assert_eq!(manifest.golden.count, 3);
-    for file in ["manifest.toml", "model.onnx", "golden.safetensors", "weights.safetensors"] {
+    for file in
+        ["manifest.toml", "model.onnx", "golden.safetensors", "weights.safetensors", "report.html"]
+    {
         assert!(options.out.join(file).is_file(), "{file}");
     }
     assert!(!dir.path().join("model.checkpoint").exists());
@@ -135,4 +138,43 @@ fn what_cannot_work_is_refused_before_training_with_the_remedy() {
     let error = failure(&options);
     assert_eq!(error.kind(), TrainErrorKind::Export);
     assert!(options.out.join("thesis.tex").exists());
+}
+
+#[test]
+fn a_run_that_memory_or_disk_cannot_hold_is_refused_before_it_begins() {
+    let dir = tempfile::tempdir().unwrap();
+    encoder_file(dir.path());
+    add_pictures(&dir.path().join("data"), "bolt", 2);
+    let options = FitOptions { memory_bytes: Some(1 << 20), ..options(dir.path()) };
+    let error = failure(&options);
+    assert_eq!(error.kind(), TrainErrorKind::Budget);
+    assert!(error.to_string().contains("GiB are free"), "{error}");
+
+    // A folder below a file can never be made.
+    fs::write(dir.path().join("file"), "x").unwrap();
+    let out = dir.path().join("file/model");
+    let error = failure(&FitOptions { memory_bytes: None, out, ..options.clone() });
+    assert_eq!(error.kind(), TrainErrorKind::Export);
+    assert!(!dir.path().join("model").exists() && !dir.path().join("model.checkpoint").exists());
+}
+
+#[test]
+fn one_picture_is_enough_and_the_report_says_that_it_is_few() {
+    let dir = tempfile::tempdir().unwrap();
+    encoder_file(dir.path());
+    add_pictures(&dir.path().join("data"), "bolt", 1);
+    let options = FitOptions { iterations: Some(1), ..options(dir.path()) };
+    let fitted = fit(&options, &Progress::silent(), &|| false).unwrap();
+    let Fitted::Bundle(manifest) = fitted else { panic!("nobody stopped the run") };
+    let report = fs::read_to_string(options.out.join("report.html")).unwrap();
+    for says in
+        ["few to train on", &manifest.model.sha256, "1 good pictures, of which 0 were held out"]
+    {
+        assert!(report.contains(says), "{says}");
+    }
+    assert!(report.matches("<img").count() >= 1, "a sample with its map");
+    // It is no part of the model: with another report, or none, the bundle is as good.
+    fs::write(options.out.join("report.html"), "gone").unwrap();
+    let source = crrd::engine::bundle::BundleSource::Dir(options.out);
+    crrd::engine::bundle::Bundle::load(&source).unwrap();
 }

@@ -1,0 +1,64 @@
+//! `crrd-train check`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use crrd::sys::fs::write_atomic;
+use rayon::prelude::*;
+
+use crate::dataset::{Dataset, Image};
+use crate::encoder::{EncoderWeights, FrozenEncoder};
+use crate::onnx::Storage;
+use crate::survey::{Survey, glance_features, outliers, pooled, sheet};
+use crate::trainer::Preset;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Folder of product classes: CLASS/train/good/*, and CLASS/calibration, CLASS/test.
+    #[arg(value_name = "DIR")]
+    data: PathBuf,
+    /// Encoder weights: good pictures are compared by what a model sees. Without, by their looks.
+    #[arg(long, value_name = "FILE")]
+    encoder: Option<PathBuf>,
+    /// Picture of the good parts that look unlike the others, with their names (PNG).
+    #[arg(long, value_name = "FILE")]
+    sheet: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let arch = Preset::Edge.settings().arch;
+    let set = Dataset::load(&args.data, arch.input)?;
+    let mut survey = Survey::of(&set, &args.data);
+    let features: Vec<(&Image, Vec<f32>)> = match &args.encoder {
+        None => set.images.iter().map(|image| (image, glance_features(image))).collect(),
+        Some(file) => {
+            let weights = EncoderWeights::load(file).with_context(|| {
+                format!("the encoder {} cannot be used; leave --encoder out", file.display())
+            })?;
+            let encoder = FrozenEncoder::with_storage(&weights, &arch, Storage::Fp32)?;
+            let encoded = set.images.par_iter().map(|image| {
+                let mut values = vec![0f32; arch.tokens() * arch.channels()];
+                encoder.encode(&image.rgb, &mut values)?;
+                Ok((image, pooled(values.iter().copied(), arch.channels())))
+            });
+            encoded.collect::<anyhow::Result<_>>()?
+        }
+    };
+    survey.outliers = outliers(&features);
+    print!("{}", survey.words(&args.data));
+    if let Some(file) = &args.sheet {
+        write_sheet(&survey, file)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write_sheet(survey: &Survey, file: &Path) -> anyhow::Result<()> {
+    if survey.outliers.is_empty() {
+        println!("no good picture looks unlike the others: no sheet was written");
+        return Ok(());
+    }
+    write_atomic(file, &sheet(&survey.odd_ones())?)?;
+    println!("they are shown in {}", file.display());
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! What is looked at before anything takes long: the data set, memory and disk.
+
+use std::path::{Path, PathBuf};
+
+use super::fit::FitOptions;
+use super::settings::Settings;
+use super::workers::Workers;
+use super::{TrainError, TrainErrorKind};
+use crate::arch::{Architecture, Weights};
+use crate::dataset::Dataset;
+use crate::features::{Purpose, stream};
+use crate::memory::{self, Need};
+use crate::model::{init_decoder, init_head};
+use crate::progress::Progress;
+use crate::survey::Survey;
+
+/// Bytes for each trained value that a run leaves on the disk at once: a checkpoint with the
+/// optimiser's three, the one that it replaces, the model and the weights file.
+const BYTES_PER_VALUE: u64 = 4 * (4 + 4 + 1 + 1);
+/// Manifest, golden pictures, report.
+const SMALL_FILES_BYTES: u64 = 16 << 20;
+
+/// Says what lies in the data set, and keeps it for the report.
+pub(super) fn survey(dataset: &Dataset, dir: &Path, progress: &Progress) -> Survey {
+    let survey = Survey::of(dataset, dir);
+    survey.words(dir).lines().for_each(|line| progress.note(line));
+    survey
+}
+
+/// Refuses to begin what could not be written at the end.
+pub(super) fn check_disk(options: &FitOptions, arch: &Architecture) -> Result<(), TrainError> {
+    let folder = existing(&options.out);
+    crrd::sys::fs::check_writable(&folder).map_err(|e| {
+        let text = format!("the bundle {} could not be written", options.out.display());
+        TrainError::with_source(TrainErrorKind::Export, text, e)
+    })?;
+    let encoder = std::fs::metadata(&options.encoder).map_or(0, |m| m.len());
+    let need = encoder + values(arch) * BYTES_PER_VALUE + SMALL_FILES_BYTES;
+    // Where it cannot be told the run goes on: the end says what is wrong, and loses nothing.
+    let Some(free) = free_disk_bytes(&folder) else { return Ok(()) };
+    if free >= need {
+        return Ok(());
+    }
+    let mb = |bytes: u64| bytes.div_ceil(1_000_000);
+    Err(TrainError::new(
+        TrainErrorKind::Export,
+        format!(
+            "{} MB are free at {}, and a run needs about {} MB for its checkpoint and the bundle: \
+             free some, or choose another --out",
+            mb(free),
+            folder.display(),
+            mb(need)
+        ),
+    ))
+}
+
+/// The folder itself or the nearest one above it that is there.
+fn existing(out: &Path) -> PathBuf {
+    let absolute = std::path::absolute(out).unwrap_or_else(|_| out.to_owned());
+    // The bundle's own folder is replaced, so its parent is what must be writable.
+    let found = absolute.ancestors().skip(1).find(|dir| dir.is_dir());
+    found.map_or_else(|| PathBuf::from("."), Path::to_owned)
+}
+
+fn free_disk_bytes(dir: &Path) -> Option<u64> {
+    let found = rustix::fs::statvfs(dir).ok()?;
+    found.f_bavail.checked_mul(found.f_frsize)
+}
+
+/// Values that are trained.
+fn values(arch: &Architecture) -> u64 {
+    let count = |weights: Weights| weights.values().map(|t| t.values.len() as u64).sum::<u64>();
+    let mut rng = stream(0, Purpose::Weights, 0, 0);
+    count(init_decoder(arch, &mut rng)) + count(init_head(arch, &mut rng))
+}
+
+/// Cuts the run down to the memory there is; variants of each picture and workers that are left.
+pub(super) fn within_memory(
+    options: &FitOptions,
+    settings: &Settings,
+    (pictures, variants): (usize, usize),
+    workers: Workers,
+    resumes: bool,
+    notes: &mut Vec<String>,
+) -> Result<(usize, Workers), TrainError> {
+    let Some(free) = options.memory_bytes.or_else(memory::free_bytes) else {
+        return Ok((variants, workers));
+    };
+    let refuse = |text: String| TrainError::new(TrainErrorKind::Budget, text);
+    let wanted = Need { pictures, variants, workers: workers.count() };
+    let share = (settings.batch.share, settings.batch.tokens);
+    let fit = memory::fit(&settings.arch, share, wanted, free).map_err(refuse)?;
+    if resumes && fit.need.variants != variants {
+        return Err(refuse(format!(
+            "the interrupted run had memory for {variants} damaged variants of each picture, and \
+             now there is room for {}: end other programs, or begin anew with --restart",
+            fit.need.variants
+        )));
+    }
+    let workers = match fit.need.workers == workers.count() {
+        true => workers,
+        false => Workers::new(fit.need.workers).map_err(|e| {
+            TrainError::with_source(TrainErrorKind::System, "worker threads cannot be started", e)
+        })?,
+    };
+    notes.extend(fit.cut);
+    Ok((fit.need.variants, workers))
+}
