@@ -237,3 +237,28 @@ fn a_camera_that_freezes_for_eight_seconds_is_lost_and_comes_back() {
         assert_eq!(pool.free(), pool.slots(), "every buffer came home");
     });
 }
+
+#[test]
+fn a_configured_camera_that_announces_itself_to_nobody_is_found_at_its_address() {
+    alone(&[], || {
+        let Some(_viva) = Viva::start("") else { return };
+        let bench = crate::station::Bench::new(9);
+        let camera = |address: &str| {
+            format!(
+                "kind = \"gige\"\n[camera.gige]\ndevice = \"{address}\"\npixel_format = \"Mono8\""
+            )
+        };
+        let list = |address: &str| {
+            let from = "folder = \"frames\"\nrate_hz = 0";
+            let config = bench.config().replace(from, &camera(address));
+            std::fs::write(bench.path("crrd.toml"), config).unwrap();
+            let mut command = Command::new(env!("CARGO_BIN_EXE_crrd"));
+            let command = command.args(["camera", "list", "--config"]).arg(bench.path("crrd.toml"));
+            String::from_utf8(command.output().unwrap().stdout).unwrap()
+        };
+        let text = list("127.0.0.1");
+        assert!(text.contains("gige 127.0.0.1, which is there"), "{text}");
+        let text = list("127.0.0.77");
+        assert!(text.contains("gige 127.0.0.77, which was NOT found"), "{text}");
+    });
+}

@@ -80,6 +80,12 @@ fn resolve<'a>(
     setting: &'a Setting,
 ) -> Result<Option<Here<'a>>, CameraError> {
     if let Some((selector, entry)) = &setting.selector {
+        if device.kind(selector).is_none() {
+            return match setting.need {
+                Need::IfPresent => Ok(None),
+                Need::Required => Err(absent(device, std::slice::from_ref(selector))),
+            };
+        }
         let word = FeatureValue::Text(entry.clone());
         let here = Here { device, name: selector, kind: Kind::Enumeration, value: word };
         let written = device.write(selector, &here.value);

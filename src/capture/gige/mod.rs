@@ -93,6 +93,24 @@ pub fn features(device: &str) -> Result<(Identity, Vec<FeatureState>), CameraErr
     library::features(device)
 }
 
+/// Who answers at this address, also beyond what a search reaches.
+///
+/// # Errors
+/// When nobody does.
+#[cfg(feature = "gige")]
+pub fn identify(address: std::net::Ipv4Addr) -> Result<Identity, CameraError> {
+    library::identify(&address.to_string())
+}
+
+/// This program cannot: it was built without the library.
+///
+/// # Errors
+/// Always.
+#[cfg(not(feature = "gige"))]
+pub fn identify(_: std::net::Ipv4Addr) -> Result<Identity, CameraError> {
+    Err(not_built())
+}
+
 /// This program cannot: it was built without the library.
 ///
 /// # Errors

@@ -97,6 +97,10 @@ fn a_value_that_the_camera_does_not_take_or_changes_is_refused_with_what_it_take
     );
     let said = refusal(&script, vec![feature("Gamma", FeatureValue::Float(1.0))]);
     assert!(said.contains("no feature Gamma"), "{said}");
+    let selector = Some(("LineSelector".to_owned(), "Line2".to_owned()));
+    let mode = FeatureValue::Text("Output".into());
+    let said = refusal(&script, vec![Feature { selector, ..feature("LineMode", mode) }]);
+    assert!(said.contains("no feature LineSelector") && said.contains("camera show"), "{said}");
     let said = refusal(&script, vec![feature("ExposureTime", FeatureValue::Text("long".into()))]);
     assert!(said.contains("the feature is a number"), "{said}");
     // A camera that rounds without telling by how much.

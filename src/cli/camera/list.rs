@@ -68,6 +68,7 @@ struct Configured {
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let mut report = Report::default();
     video_nodes(Path::new(NODES), &mut report);
+    let mut searched = true;
     match gige::discover() {
         Ok(found) => report.cameras.extend(found.into_iter().map(|f| Line {
             kind: "gige",
@@ -75,12 +76,15 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             name: format!("{} {} {}", f.vendor, f.model, f.serial),
             detail: format!("{} {}", f.protocol, f.address),
         })),
-        Err(error) => report.notes.push(format!("{:#}", anyhow::Error::new(error))),
+        Err(error) => {
+            searched = false;
+            report.notes.push(format!("{:#}", anyhow::Error::new(error)));
+        }
     }
     if let Some(file) = &args.config {
         let config = config::load(file)?;
         let cameras = config.cameras.iter();
-        let configured = cameras.map(|camera| configured(camera, &report.cameras));
+        let configured = cameras.map(|camera| configured(camera, &report.cameras, searched));
         report.configured = configured.collect();
     }
     match args.json {
@@ -114,7 +118,7 @@ fn video_nodes(class: &Path, report: &mut Report) {
     }
 }
 
-fn configured(camera: &Camera, cameras: &[Line]) -> Configured {
+fn configured(camera: &Camera, cameras: &[Line], searched: bool) -> Configured {
     let name = camera.name.to_string();
     let among = |device: String| {
         let same = |line: &Line| line.device == device || mentions(line, &device);
@@ -125,7 +129,16 @@ fn configured(camera: &Camera, cameras: &[Line]) -> Configured {
             let device = replay.folder.display().to_string();
             return Configured { name, kind: "replay", device, found: None };
         }
-        CameraSource::Gige(gige) => ("gige", among(gige.device.clone())),
+        CameraSource::Gige(gige) => {
+            let (found, device) = among(gige.device.clone());
+            if !searched {
+                return Configured { name, kind: "gige", device, found: None };
+            }
+            // A search ends at the next router; a camera whose address is known may be behind it.
+            let answers = |address| gige::identify(address).is_ok();
+            let found = found || device.parse().is_ok_and(answers);
+            ("gige", (found, device))
+        }
         CameraSource::Webcam(webcam) => ("webcam", among(format!("/dev/video{}", webcam.index))),
         CameraSource::V4l2(v4l2) => {
             // A name that stays is a link to the node.

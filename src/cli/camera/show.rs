@@ -31,6 +31,11 @@ pub(super) struct Args {
     json: bool,
 }
 
+/// What has no value but can be run.
+const COMMAND: &str = "a command";
+/// The largest numbers of 64 bits, whole or not, begin here.
+const UNLIMITED: f64 = 9e18;
+
 /// What a camera said of itself.
 #[derive(Debug, Default, Serialize)]
 struct Shown {
@@ -116,7 +121,13 @@ fn genicam(device: &str) -> Result<Shown> {
 fn limits(bounds: Option<Bounds>, unit: &str) -> String {
     let range = bounds.map_or_else(String::new, |Bounds { min, max, increment }| {
         let step = increment.map_or_else(String::new, |step| format!(", step {step}"));
-        format!("{min} to {max}{step}")
+        // What a camera answers that knows no limit is none.
+        match (min > -UNLIMITED, max < UNLIMITED) {
+            (true, true) => format!("{min} to {max}{step}"),
+            (true, false) => format!("from {min} on{step}"),
+            (false, true) => format!("up to {max}{step}"),
+            (false, false) => String::new(),
+        }
     });
     [range.as_str(), unit].join(" ").trim().to_owned()
 }
@@ -154,7 +165,7 @@ fn kind(control: &ControlState) -> String {
         ControlKind::Boolean => "true or false",
         ControlKind::Menu => "one of its words",
         ControlKind::Bitmask => "bits",
-        ControlKind::Button => "a command",
+        ControlKind::Button => COMMAND,
         ControlKind::Other => "of another kind",
     };
     let note = match (control.read_only, control.inactive) {
@@ -178,8 +189,11 @@ impl Shown {
             }
         }
         for Setting { name, kind, value, limits, choices } in &self.settings {
-            let value = value.as_deref().unwrap_or("(not readable now)");
-            out += &format!("{name} = {value}  [{kind}]");
+            out += &match value {
+                Some(value) => format!("{name} = {value}  [{kind}]"),
+                None if kind == COMMAND => format!("{name}  [{kind}]"),
+                None => format!("{name} = (not readable now)  [{kind}]"),
+            };
             if !limits.is_empty() {
                 out += &format!("  {limits}");
             }
@@ -202,6 +216,10 @@ mod tests {
     fn a_feature_is_one_line_with_value_limits_and_words() {
         let bounds = Some(Bounds { min: 10.0, max: 1e6, increment: Some(1.0) });
         assert_eq!(limits(bounds, "us"), "10 to 1000000, step 1 us");
+        let open = |min, max| limits(Some(Bounds { min, max, increment: Some(1.0) }), "");
+        assert_eq!(open(0.0, i64::MAX as f64), "from 0 on, step 1");
+        assert_eq!(open(-f64::MAX, 5.0), "up to 5, step 1");
+        assert_eq!(open(-f64::MAX, f64::MAX), "");
         assert_eq!((limits(None, "dB"), limits(None, "")), ("dB".to_owned(), String::new()));
         let setting = |name: &str, value: Option<&str>, choices: &[&str]| Setting {
             name: name.to_owned(),
@@ -213,6 +231,11 @@ mod tests {
         let settings = vec![
             setting("ExposureTime", Some("500"), &[]),
             setting("TriggerMode", None, &["Off", "On"]),
+            Setting {
+                kind: COMMAND.to_owned(),
+                limits: String::new(),
+                ..setting("Start", None, &[])
+            },
         ];
         let text = Shown { camera: "Maker Model 77".to_owned(), formats: vec![], settings }.text();
         let lines: Vec<&str> = text.lines().collect();
@@ -220,6 +243,7 @@ mod tests {
         assert_eq!(lines[1], "ExposureTime = 500  [a number]  10 to 1000000, step 1 us");
         assert!(lines[2].starts_with("TriggerMode = (not readable now)"), "{text}");
         assert!(lines[2].ends_with("{Off | On}"), "{text}");
+        assert_eq!(lines[3], "Start  [a command]");
     }
 
     #[test]

@@ -100,14 +100,23 @@ pub(super) fn id_of(name: &str) -> Result<String, DeviceError> {
     }
 }
 
+/// Who the camera called `name` is.
+pub(in crate::capture::gige) fn identify(name: &str) -> Result<Identity, CameraError> {
+    Ok(opened(name)?.identity().clone())
+}
+
+fn opened(name: &str) -> Result<Camera, CameraError> {
+    Library::new()?;
+    Camera::open(name).map_err(|error| {
+        CameraError::new(CameraErrorKind::Open, format!("camera {name:?}: {error}"))
+    })
+}
+
 /// All features of a camera, category by category.
 pub(in crate::capture::gige) fn features(
     name: &str,
 ) -> Result<(Identity, Vec<FeatureState>), CameraError> {
-    Library::new()?;
-    let camera = Camera::open(name).map_err(|error| {
-        CameraError::new(CameraErrorKind::Open, format!("camera {name:?}: {error}"))
-    })?;
+    let camera = opened(name)?;
     let mut listing = Listing { camera: &camera, seen: BTreeSet::new(), states: Vec::new() };
     listing.category("Root", 0);
     Ok((camera.identity().clone(), listing.states))

@@ -7,7 +7,7 @@ mod list;
 mod network;
 mod stream;
 
-pub(super) use list::{discover, features};
+pub(super) use list::{discover, features, identify};
 
 use super::device::{Device, DeviceError, Transport};
 use crate::capture::{CameraError, CameraErrorKind};
