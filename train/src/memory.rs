@@ -10,7 +10,7 @@ const GIB: f64 = (1u64 << 30) as f64;
 /// and a checkpoint being written.
 const BASE_BYTES: u64 = 500 << 20;
 /// Values that a token keeps for the backward pass, in multiples of the decoder's width, for each
-/// block; measured.
+/// block; an estimate that was not compared with a run yet.
 const KEPT_PER_BLOCK: u64 = 40;
 /// Share of what is free that a run may take: others need some, too.
 const SHARE: f64 = 0.9;
