@@ -71,6 +71,23 @@ pub struct CameraStats {
     pub packets_resent: u64,
 }
 
+impl CameraStats {
+    /// Counts what became of a trigger, and tells it.
+    fn tell(&mut self, trigger: Trigger, picture: Result<Frame, Damage>) -> Event {
+        match picture {
+            Ok(frame) => {
+                self.delivered += 1;
+                Event::Frame { trigger, frame }
+            }
+            Err(why) => {
+                self.incomplete += 1;
+                self.no_buffer += u64::from(why == Damage::NoBuffer);
+                Event::Incomplete { trigger, why }
+            }
+        }
+    }
+}
+
 /// Makes a camera take a picture now; false when it cannot take another one yet. Used from another
 /// thread than the camera's.
 pub type SoftTrigger = Box<dyn Fn() -> bool + Send>;

@@ -167,20 +167,6 @@ impl Gige {
         Some((trigger, picture))
     }
 
-    fn report(&mut self, trigger: Trigger, picture: Result<Frame, Damage>) -> Event {
-        match picture {
-            Ok(frame) => {
-                self.stats.delivered += 1;
-                Event::Frame { trigger, frame }
-            }
-            Err(why) => {
-                self.stats.incomplete += 1;
-                self.stats.no_buffer += u64::from(why == Damage::NoBuffer);
-                Event::Incomplete { trigger, why }
-            }
-        }
-    }
-
     /// What is still to be reported before the next buffer.
     fn owed(&mut self) -> Option<Event> {
         let streaming = self.stream.as_mut()?;
@@ -189,7 +175,7 @@ impl Gige {
             Some(seq) => (trigger.lost(seq), Err(Damage::NoBuffer)),
             None => streaming.held.take()?,
         };
-        Some(self.report(trigger, picture))
+        Some(self.stats.tell(trigger, picture))
     }
 }
 

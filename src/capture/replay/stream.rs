@@ -272,9 +272,8 @@ impl Replay {
         };
         self.told = number;
         stream.catching_up &= self.told < self.triggers;
-        Ok(match staged {
+        let picture = match staged {
             Staged::Picture(Picture { lease, shape, cut }) => {
-                self.stats.delivered += 1;
                 let size = (shape.width, shape.height);
                 let (camera, arrived) = (self.options.camera, self.clock.now());
                 let number = (stream.epoch, seq);
@@ -283,14 +282,11 @@ impl Replay {
                 if cut {
                     meta.bytes /= 2;
                 }
-                Event::Frame { trigger, frame: Frame { meta, lease } }
+                Ok(Frame { meta, lease })
             }
-            Staged::Damaged(why) => {
-                self.stats.incomplete += 1;
-                self.stats.no_buffer += u64::from(why == Damage::NoBuffer);
-                Event::Incomplete { trigger, why }
-            }
-        })
+            Staged::Damaged(why) => Err(why),
+        };
+        Ok(self.stats.tell(trigger, picture))
     }
 }
 

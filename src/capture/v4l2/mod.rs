@@ -222,7 +222,7 @@ impl V4l2 {
             stream.held = Some((trigger, picture));
             return self.next_missing(stream).unwrap_or(Event::Idle);
         }
-        self.tell(trigger, picture)
+        self.stats.tell(trigger, picture)
     }
 
     fn picture(&self, stream: &Stream, filled: Filled, trigger: Trigger) -> Result<Frame, Damage> {
@@ -250,29 +250,15 @@ impl V4l2 {
         }
     }
 
-    fn tell(&mut self, trigger: Trigger, picture: Result<Frame, Damage>) -> Event {
-        match picture {
-            Ok(frame) => {
-                self.stats.delivered += 1;
-                Event::Frame { trigger, frame }
-            }
-            Err(why) => {
-                self.stats.incomplete += 1;
-                self.stats.no_buffer += u64::from(why == Damage::NoBuffer);
-                Event::Incomplete { trigger, why }
-            }
-        }
-    }
-
     /// What is still to be told before the device is asked again.
     fn next_missing(&mut self, stream: &mut Stream) -> Option<Event> {
         let (after, _) = stream.held.as_ref()?;
         if let Some(seq) = stream.missing.next() {
             let trigger = after.lost(seq);
-            return Some(self.tell(trigger, Err(Damage::NoBuffer)));
+            return Some(self.stats.tell(trigger, Err(Damage::NoBuffer)));
         }
         let (trigger, picture) = stream.held.take()?;
-        Some(self.tell(trigger, picture))
+        Some(self.stats.tell(trigger, picture))
     }
 
     fn next_of(&mut self, stream: &mut Stream, deadline: Nanos) -> io::Result<Event> {
