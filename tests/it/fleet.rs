@@ -146,7 +146,7 @@ fn subscribe(port: u16) -> Arrived {
 }
 
 #[test]
-#[ignore = "half a minute and nats-server; see the head of this file"]
+#[ignore = "half a minute and nats-server: cargo test -p crrd --test it fleet -- --ignored --nocapture"]
 fn a_broker_of_the_cluster_dies_and_every_verdict_of_eight_stations_arrives() {
     if Command::new("nats-server").arg("--version").output().is_err() {
         println!("skipped: nats-server is not installed");
