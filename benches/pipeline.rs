@@ -7,6 +7,8 @@
 
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
+#[path = "../tests/support/parts.rs"]
+mod common;
 mod support;
 
 use std::path::Path;
@@ -14,16 +16,15 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use crrd::calibrate::{Calibration, ClassLimit, FORMAT, certify};
+use common::{calibration, nobody};
 use crrd::capture::replay::{RecipeChoice, Replay, ReplayOptions, Source};
 use crrd::engine::bundle::BundleSource;
 use crrd::engine::{Backend, Engine, open_many};
-use crrd::frame::{AnomalyMap, CameraId, PixelFormat, RecipeId, StationId};
+use crrd::frame::{AnomalyMap, CameraId, PixelFormat, RecipeId, StationId, Tiling};
 use crrd::image::Preprocessor;
 use crrd::journal;
 use crrd::message::Mode;
-use crrd::pipeline::{Broker, Decision, Line, Parts, Queue, Recipe, StationCamera, Triggers};
-use crrd::publish;
+use crrd::pipeline::{Decision, Line, Parts, Queue, Recipe, StationCamera, Triggers};
 use crrd::sys::clock::RealClock;
 use crrd::sys::notify::Notify;
 use crrd::sys::shutdown::Shutdown;
@@ -40,32 +41,6 @@ const ROUNDS: usize = 5;
 /// What the line may add, as a fraction of the inference.
 const OVERHEAD_MAX: f64 = 0.05;
 
-fn calibration(engine: &dyn Engine) -> Calibration {
-    let scores = vec![0.5];
-    let bound = certify(&scores, 0.5, 0.5).unwrap();
-    let class = ClassLimit {
-        image_threshold: bound.limit,
-        pixel_threshold: 0.5,
-        n: 1,
-        k: bound.k,
-        dataset_sha256: "0".repeat(64),
-        scores,
-        geometry: crrd::frame::Geometry::WHOLE,
-        tiling: crrd::frame::Tiling::WHOLE,
-    };
-    Calibration {
-        format: FORMAT,
-        engine_sha256: engine.spec().sha256.clone(),
-        created_utc: "2026-01-01T00:00:00Z".to_owned(),
-        author: "bench".to_owned(),
-        reason: "bench".to_owned(),
-        previous: None,
-        alpha: 0.5,
-        confidence: 0.5,
-        class: [(engine.spec().classes[0].clone(), class)].into(),
-    }
-}
-
 fn parts(dir: &Path, engine: Box<dyn Engine>) -> (Parts, Receiver<Instant>) {
     let options = ReplayOptions {
         folder: dir.join("frames"),
@@ -78,14 +53,15 @@ fn parts(dir: &Path, engine: Box<dyn Engine>) -> (Parts, Receiver<Instant>) {
         camera: CameraId(0),
     };
     let clock = Arc::new(RealClock);
+    let spec = engine.spec().clone();
     let (decided_in, decided) = channel();
     let parts = Parts {
         station: StationId::new("bench").unwrap(),
         cameras: StationCamera::only(Box::new(Replay::open(options, clock.clone()).unwrap())),
         window_ms_max: 50,
         queue: Queue::Every,
-        calibration: calibration(&*engine),
-        recipes: vec![Recipe::new(RecipeId(1), &engine.spec().classes[0])],
+        calibration: calibration(&spec.sha256, &spec.classes[0], 0.5, Tiling::WHOLE),
+        recipes: vec![Recipe::new(RecipeId(1), &spec.classes[0])],
         engine,
         latency_ms_max: 60_000,
         triggers: Triggers { mode: Mode::Continuous, arm_wait_ms_max: 0, recipe: None },
@@ -94,19 +70,7 @@ fn parts(dir: &Path, engine: Box<dyn Engine>) -> (Parts, Receiver<Instant>) {
         journal_sync: journal::Sync::Full,
         journal_bytes_max: 1 << 30,
         journal_age_days_max: 0,
-        broker: Broker {
-            host: "127.0.0.1".to_owned(),
-            port: 9,
-            version: crrd::publish::Version::V3_1_1,
-            tls: None,
-            prefix: "crr".to_owned(),
-            client_id: "bench".to_owned(),
-            credentials: None,
-            keep_alive_s: 5,
-            binary: None,
-            health_s: 10,
-            limits: publish::Limits::default(),
-        },
+        broker: nobody(),
         recording: None,
         observer: Some(Box::new(move |_: &Decision| {
             let _ = decided_in.send(Instant::now());

@@ -7,24 +7,26 @@
 #![allow(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
 #![allow(unsafe_code, reason = "a global allocator can only be written with it")]
 
+#[path = "support/parts.rs"]
+mod parts;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crrd::calibrate::{Calibration, ClassLimit, FORMAT, certify};
 use crrd::capture::replay::{RecipeChoice, Replay, ReplayOptions, Source};
 use crrd::capture::{Camera, CameraError, CameraStats, Event};
 use crrd::engine::{Engine, EngineError, ModelSpec};
 use crrd::frame::{AnomalyMap, CameraId, Nanos, PixelFormat, Pool, RecipeId, StationId, Tiling};
 use crrd::journal;
 use crrd::message::Mode;
-use crrd::pipeline::{Broker, Line, Parts, Queue, Recipe, StationCamera, Triggers};
-use crrd::publish;
+use crrd::pipeline::{Line, Parts, Queue, Recipe, StationCamera, Triggers};
 use crrd::sys::clock::{Clock, RealClock};
 use crrd::sys::notify::Notify;
 use crrd::sys::shutdown::Shutdown;
+use parts::{calibration, nobody};
 
 struct Counting;
 
@@ -168,32 +170,6 @@ impl Engine for Alternating {
     }
 }
 
-fn calibration(spec: &ModelSpec, tiling: Tiling) -> Calibration {
-    let scores = vec![0.5];
-    let bound = certify(&scores, 0.5, 0.5).unwrap();
-    let class = ClassLimit {
-        image_threshold: bound.limit,
-        pixel_threshold: 0.5,
-        n: 1,
-        k: bound.k,
-        dataset_sha256: "0".repeat(64),
-        scores,
-        geometry: crrd::frame::Geometry::WHOLE,
-        tiling,
-    };
-    Calibration {
-        format: FORMAT,
-        engine_sha256: spec.sha256.clone(),
-        created_utc: "2026-01-01T00:00:00Z".to_owned(),
-        author: "test".to_owned(),
-        reason: "test".to_owned(),
-        previous: None,
-        alpha: 0.5,
-        confidence: 0.5,
-        class: [("bolt".to_owned(), class)].into(),
-    }
-}
-
 fn camera(folder: &Path, first: bool, leak: bool, (format, width, height): Shape) -> Counted {
     std::fs::create_dir_all(folder).unwrap();
     for i in 0..4u8 {
@@ -258,7 +234,7 @@ fn run(views: u64, tiling: Tiling, leak: bool, shape: Shape) -> (u64, u64) {
         cameras: (0..views).map(view).collect(),
         window_ms_max: 30_000,
         queue: Queue::Every,
-        calibration: calibration(&spec, tiling),
+        calibration: calibration(&spec.sha256, "bolt", 0.5, tiling),
         engine: Box::new(Alternating { spec, frames: 0, looks: views * tiling.count() as u64 }),
         recipes: vec![Recipe::new(RecipeId(1), "bolt")],
         latency_ms_max: 60_000,
@@ -268,19 +244,7 @@ fn run(views: u64, tiling: Tiling, leak: bool, shape: Shape) -> (u64, u64) {
         journal_sync: journal::Sync::Normal,
         journal_bytes_max: 1 << 30,
         journal_age_days_max: 0,
-        broker: Broker {
-            host: "127.0.0.1".to_owned(),
-            port: 9,
-            version: crrd::publish::Version::V3_1_1,
-            tls: None,
-            prefix: "crr".to_owned(),
-            client_id: "s1".to_owned(),
-            credentials: None,
-            keep_alive_s: 5,
-            binary: None,
-            health_s: 10,
-            limits: publish::Limits::default(),
-        },
+        broker: nobody(),
         recording: None,
         observer: None,
         clock: Arc::new(Marking),

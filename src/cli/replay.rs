@@ -388,15 +388,18 @@ fn difference(line: &PartLine, now: &Judged, kind: &Comparable) -> Option<String
     if same_score && same_answer {
         return None;
     }
-    Some(format!(
-        "was {} {} score {:?}, is {} {} score {:?}",
-        line.verdict,
-        line.reason,
-        f32::from_bits(line.score_bits),
+    Some(change((&line.verdict, &line.reason, line.score_bits), now))
+}
+
+/// What was said then and is said now.
+fn change((verdict, reason, score_bits): (&str, &str, u32), now: Verdict) -> String {
+    format!(
+        "was {verdict} {reason} score {:?}, is {} {} score {:?}",
+        f32::from_bits(score_bits),
         now.outcome().name(),
         now.reason.name(),
         now.score
-    ))
+    )
 }
 
 /// What one of several views says otherwise than then.
@@ -417,16 +420,8 @@ fn view_difference(line: &PartLine, now: &Judged) -> Option<String> {
             false => same_answer && same_bits(now.score, then.score_bits),
         };
         (!same).then(|| {
-            format!(
-                "view {}: was {} {} score {:?}, is {} {} score {:?}",
-                then.camera,
-                then.verdict,
-                then.reason,
-                f32::from_bits(then.score_bits),
-                now.outcome().name(),
-                now.reason.name(),
-                now.score
-            )
+            let change = change((&then.verdict, &then.reason, then.score_bits), now);
+            format!("view {}: {change}", then.camera)
         })
     })
 }

@@ -19,6 +19,7 @@ mod sparkplug;
 mod tiles;
 mod types;
 mod validate;
+mod values;
 
 use std::path::Path;
 

@@ -187,5 +187,9 @@ fn check(geometry: &Geometry, picture: &ImageView<'_>) -> Result<(), ImageError>
 mod tests;
 
 #[cfg(test)]
+#[path = "layout_jpeg_tests.rs"]
+mod layout_jpeg_tests;
+
+#[cfg(test)]
 #[path = "layout_tests.rs"]
 mod layout_tests;

@@ -25,6 +25,8 @@
 //! frame. The calibration may be replaced between two frames; its id is in every verdict.
 
 mod board;
+#[cfg(test)]
+mod camera_state_tests;
 mod cameras;
 mod capture_stage;
 mod captures;

@@ -31,7 +31,7 @@ fn twenty_seconds() {
 }
 
 #[test]
-#[ignore = "ten minutes; asked for by name"]
+#[ignore = "ten minutes: cargo test --features crrd/gige --test gige -- --ignored --exact soak::ten_minutes"]
 fn ten_minutes() {
     soak_for(600);
 }

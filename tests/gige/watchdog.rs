@@ -3,7 +3,6 @@
 
 use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::HOME;
@@ -29,14 +28,7 @@ fn the_watchdog_is_fed_while_a_lost_camera_is_looked_for() {
         std::fs::write(bench.path("crrd.toml"), config).unwrap();
         let socket = UnixDatagram::bind(bench.path("notify")).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-        let mut station = bench.spawn(
-            Command::new(env!("CARGO_BIN_EXE_crrd"))
-                .args(["run", "--config"])
-                .arg(bench.path("crrd.toml"))
-                .env("NOTIFY_SOCKET", bench.path("notify"))
-                .env("WATCHDOG_USEC", PERIOD.as_micros().to_string())
-                .env_remove("WATCHDOG_PID"),
-        );
+        let mut station = bench.spawn_watched(PERIOD);
         wait_for("a ping", || pinged(&socket));
         fake.switch_off();
         let off = Instant::now();

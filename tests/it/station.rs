@@ -6,12 +6,14 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use crrd::calibrate::{Calibration, ClassLimit, FORMAT, certify};
 use crrd::engine::bundle::MODEL_FILE;
+use crrd::frame::Tiling;
 use crrd::sys::hash::sha256_hex;
 
 use crate::broker::{Received, Subscriber, wait_for};
+use crate::support::parts::calibration;
 use crate::support::standin;
 
 /// Score limit of the test calibration: far above a grey part, far below one with a square.
@@ -56,30 +58,21 @@ impl Bench {
 
     /// The calibration file, made for the engine of this hash.
     pub(crate) fn write_calibration(&self, engine_sha256: &str) {
-        let scores = vec![LIMIT];
-        let bound = certify(&scores, 0.5, 0.5).unwrap();
-        let class = ClassLimit {
-            image_threshold: bound.limit,
-            pixel_threshold: LIMIT,
-            n: 1,
-            k: bound.k,
-            dataset_sha256: "0".repeat(64),
-            scores,
-            geometry: crrd::frame::Geometry::WHOLE,
-            tiling: crrd::frame::Tiling::WHOLE,
-        };
-        let calibration = Calibration {
-            format: FORMAT,
-            engine_sha256: engine_sha256.to_owned(),
-            created_utc: "2026-01-01T00:00:00Z".to_owned(),
-            author: "test".to_owned(),
-            reason: "test".to_owned(),
-            previous: None,
-            alpha: 0.5,
-            confidence: 0.5,
-            class: [("bolt".to_owned(), class)].into(),
-        };
+        let calibration = calibration(engine_sha256, "bolt", LIMIT, Tiling::WHOLE);
         std::fs::write(self.path("calibration.toml"), calibration.to_toml().unwrap()).unwrap();
+    }
+
+    /// Starts the station as a service manager does that listens at `notify` and wants a ping
+    /// within each `period`.
+    pub(crate) fn spawn_watched(&self, period: Duration) -> Running {
+        self.spawn(
+            Command::new(env!("CARGO_BIN_EXE_crrd"))
+                .args(["run", "--config"])
+                .arg(self.path("crrd.toml"))
+                .env("NOTIFY_SOCKET", self.path("notify"))
+                .env("WATCHDOG_USEC", period.as_micros().to_string())
+                .env_remove("WATCHDOG_PID"),
+        )
     }
 
     /// A frame as a picture file.

@@ -46,14 +46,7 @@ impl Manager {
 
 fn spawn(bench: &Bench) -> crate::station::Running {
     std::fs::write(bench.path("crrd.toml"), bench.config()).unwrap();
-    bench.spawn(
-        Command::new(env!("CARGO_BIN_EXE_crrd"))
-            .args(["run", "--config"])
-            .arg(bench.path("crrd.toml"))
-            .env("NOTIFY_SOCKET", bench.path("notify"))
-            .env("WATCHDOG_USEC", PERIOD.as_micros().to_string())
-            .env_remove("WATCHDOG_PID"),
-    )
+    bench.spawn_watched(PERIOD)
 }
 
 #[test]

@@ -3,4 +3,5 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 pub mod dataset;
+pub mod parts;
 pub mod standin;

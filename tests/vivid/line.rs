@@ -3,19 +3,19 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, mpsc};
 
-use crrd::calibrate::{Calibration, ClassLimit, certify};
 use crrd::capture::v4l2::V4l2;
 use crrd::capture::{Camera, CameraError, CameraStats, Event};
 use crrd::engine::{ModelSpec, ScriptedEngine};
-use crrd::frame::{Geometry, Nanos, PixelFormat, Pool, RecipeId, StationId};
+use crrd::frame::{Nanos, PixelFormat, Pool, RecipeId, StationId, Tiling};
+use crrd::journal;
 use crrd::judge::Outcome;
 use crrd::message::Mode;
-use crrd::pipeline::{Broker, Decision, Line, Parts, Queue, Recipe, StationCamera, Triggers};
+use crrd::pipeline::{Decision, Line, Parts, Queue, Recipe, StationCamera, Triggers};
 use crrd::sys::clock::RealClock;
 use crrd::sys::notify::Notify;
 use crrd::sys::shutdown::Shutdown;
-use crrd::{journal, publish};
 
+use crate::parts::{calibration, nobody};
 use crate::{SINGLE, SIZE, open, options};
 
 /// Where pictures lay, and their first bytes.
@@ -83,7 +83,7 @@ pub(crate) fn line() -> String {
         cameras: StationCamera::only(Box::new(camera)),
         window_ms_max: 50,
         queue: Queue::Every,
-        calibration: calibration(&spec.sha256),
+        calibration: calibration(&spec.sha256, "part", 0.5, Tiling::WHOLE),
         engine: Box::new(engine),
         recipes: vec![Recipe::new(RecipeId(1), "part")],
         latency_ms_max: 60_000,
@@ -97,19 +97,7 @@ pub(crate) fn line() -> String {
         journal_sync: journal::Sync::Normal,
         journal_bytes_max: 1 << 24,
         journal_age_days_max: 0,
-        broker: Broker {
-            host: "127.0.0.1".to_owned(),
-            port: 9,
-            version: publish::Version::V3_1_1,
-            tls: None,
-            prefix: "crr".to_owned(),
-            client_id: "vivid".to_owned(),
-            credentials: None,
-            keep_alive_s: 5,
-            binary: None,
-            health_s: 10,
-            limits: publish::Limits::default(),
-        },
+        broker: nobody(),
         recording: None,
         observer: Some(Box::new(move |d: &Decision| {
             let _ = told_in.send(d.record.verdict);
@@ -130,30 +118,4 @@ pub(crate) fn line() -> String {
     assert!(passed >= PARTS / 2, "{judged:?}");
     let buffers: BTreeSet<usize> = read.iter().map(|(at, _)| *at).collect();
     format!("{} pictures judged in {} buffers of the driver", read.len(), buffers.len())
-}
-
-fn calibration(engine_sha256: &str) -> Calibration {
-    let scores = vec![0.5];
-    let bound = certify(&scores, 0.5, 0.5).unwrap();
-    let class = ClassLimit {
-        image_threshold: bound.limit,
-        pixel_threshold: 0.5,
-        n: 1,
-        k: bound.k,
-        dataset_sha256: "0".repeat(64),
-        scores,
-        geometry: Geometry::WHOLE,
-        tiling: crrd::frame::Tiling::WHOLE,
-    };
-    Calibration {
-        format: crrd::calibrate::FORMAT,
-        engine_sha256: engine_sha256.to_owned(),
-        created_utc: "2026-01-01T00:00:00Z".to_owned(),
-        author: "test".to_owned(),
-        reason: "test".to_owned(),
-        previous: None,
-        alpha: 0.5,
-        confidence: 0.5,
-        class: [("part".to_owned(), class)].into(),
-    }
 }

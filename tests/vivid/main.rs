@@ -8,6 +8,8 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod line;
+#[path = "../support/parts.rs"]
+mod parts;
 
 use std::collections::BTreeSet;
 use std::panic::catch_unwind;

@@ -18,10 +18,8 @@ use super::device::{
     Card, Control, ControlKind, Device, Filled, Interval, Layout, Ready, Sizes, Way,
 };
 use super::fourcc::FourCc;
+use super::lists;
 use crate::frame::{Memory, Slab};
-
-/// Entries of one list that are asked for: a driver without an end is cut off.
-const LIST_MAX: u32 = 1024;
 
 /// An opened video node.
 pub struct Kernel {
@@ -78,7 +76,7 @@ impl Kernel {
         Ok((caps, of_node))
     }
 
-    fn kind(&self) -> u32 {
+    pub(super) fn kind(&self) -> u32 {
         match self.planes {
             true => abi::BUF_TYPE_VIDEO_CAPTURE_MPLANE,
             false => abi::BUF_TYPE_VIDEO_CAPTURE,
@@ -86,7 +84,7 @@ impl Kernel {
     }
 
     /// A request whose argument holds no address.
-    fn ask<T>(&self, request: Request<T>, argument: &mut T) -> io::Result<()> {
+    pub(super) fn ask<T>(&self, request: Request<T>, argument: &mut T) -> io::Result<()> {
         // SAFETY: the arguments that are passed here hold no address, and see below.
         unsafe { self.ask_with_addresses(request, argument) }
     }
@@ -180,62 +178,15 @@ impl Device for Kernel {
     }
 
     fn formats(&self) -> io::Result<Vec<FourCc>> {
-        let mut found = Vec::new();
-        for index in 0.. {
-            let kind = self.kind();
-            let mut entry = abi::FormatDescription { index, kind, ..Default::default() };
-            match self.ask(abi::ENUM_FMT, &mut entry) {
-                Ok(()) => found.push(FourCc(entry.pixel_format)),
-                // The end of the list.
-                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(found)
+        lists::formats(self)
     }
 
     fn sizes(&self, format: FourCc) -> io::Result<Vec<Sizes>> {
-        let mut found = Vec::new();
-        for index in 0..LIST_MAX {
-            let pixel_format = format.0;
-            let mut entry = abi::SizeDescription { index, pixel_format, ..Default::default() };
-            match self.ask(abi::ENUM_FRAMESIZES, &mut entry) {
-                Ok(()) => {}
-                Err(error) if ends_list(&error) => break,
-                Err(error) => return Err(error),
-            }
-            let [a, b, c, d, e, f] = entry.sizes;
-            found.push(match entry.kind {
-                abi::DISCRETE => Sizes::One((a, b)),
-                // Widths first, then heights: smallest, largest, step.
-                _ => Sizes::Range { min: (a, d), max: (b, e), step: (c, f) },
-            });
-            if entry.kind != abi::DISCRETE {
-                break;
-            }
-        }
-        Ok(found)
+        lists::sizes(self, format)
     }
 
-    fn intervals(&self, format: FourCc, (width, height): (u32, u32)) -> io::Result<Vec<Interval>> {
-        let mut found = Vec::new();
-        for index in 0..LIST_MAX {
-            let pixel_format = format.0;
-            let place = abi::IntervalDescription { index, pixel_format, ..Default::default() };
-            let mut entry = abi::IntervalDescription { width, height, ..place };
-            match self.ask(abi::ENUM_FRAMEINTERVALS, &mut entry) {
-                Ok(()) => {}
-                Err(error) if ends_list(&error) => break,
-                Err(error) => return Err(error),
-            }
-            let told = if entry.kind == abi::DISCRETE { 1 } else { 2 };
-            let some = entry.intervals.iter().take(told);
-            found.extend(some.map(|[seconds, per]| Interval { seconds: *seconds, per: *per }));
-            if entry.kind != abi::DISCRETE {
-                break;
-            }
-        }
-        Ok(found)
+    fn intervals(&self, format: FourCc, size: (u32, u32)) -> io::Result<Vec<Interval>> {
+        lists::intervals(self, format, size)
     }
 
     fn set_format(&self, format: FourCc, (width, height): (u32, u32)) -> io::Result<Layout> {
@@ -513,11 +464,6 @@ impl Drop for Mapped {
         // SAFETY: mapped with this address and length, and nobody has a reference any more.
         unsafe { libc::munmap(self.at.as_ptr().cast(), self.len) };
     }
-}
-
-/// A list of the kernel ends with this; one that a driver does not have, with the other.
-fn ends_list(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOTTY))
 }
 
 fn one_control(one: &mut abi::ExtControl) -> abi::ExtControls {

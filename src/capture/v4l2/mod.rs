@@ -15,6 +15,7 @@ mod describe;
 pub mod device;
 mod fourcc;
 mod kernel;
+mod lists;
 #[cfg(test)]
 pub(crate) mod model;
 mod settings;

@@ -1,0 +1,97 @@
+//! What a station tells of its camera: counts, causes, and a loss at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::tests::{GOOD, events, parts, scripted};
+use super::*;
+use crate::capture::scripted::Step;
+use crate::capture::{Camera, CameraError, CameraStats, Event};
+use crate::frame::{Nanos, Pool};
+use crate::sys::notify::Notify;
+use crate::sys::shutdown::Shutdown;
+
+#[test]
+fn the_state_of_the_camera_its_counts_and_its_last_cause_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let steps = [
+        Step::Grey(GOOD),
+        Step::Skip(2),
+        Step::Grey(GOOD),
+        Step::Damaged,
+        Step::Repeat(GOOD),
+        Step::Gone,
+        Step::Grey(GOOD),
+    ];
+    let (parts, seen) = parts(dir.path(), scripted(steps));
+    let line = Line::start(parts).unwrap();
+    let board = Arc::clone(&line.board);
+    line.run(&Shutdown::manual(), &Notify::silent()).unwrap();
+    assert_eq!(seen.iter().count(), 6);
+    let health = board.camera_health().remove(0);
+    assert_eq!((health.delivered, health.incomplete, health.lost), (4, 1, 2));
+    assert_eq!((health.stale, health.reconnects, health.copies), (1, 1, 0));
+    assert_eq!((health.cause.as_str(), health.packets_missing), ("scripted", 0));
+    assert!(health.cause_unix_s > 0);
+    let events = events(dir.path());
+    assert!(
+        events.iter().any(|event| event.contains("camera_lost") && event.contains("scripted")),
+        "{events:?}"
+    );
+}
+
+/// A camera that takes its time to stop, as one does that does not answer any more.
+struct SlowToStop {
+    inner: Box<dyn Camera>,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Camera for SlowToStop {
+    fn frame_bytes_max(&self) -> usize {
+        self.inner.frame_bytes_max()
+    }
+
+    fn start(&mut self, pool: Pool, epoch: u32) -> Result<(), CameraError> {
+        self.inner.start(pool, epoch)
+    }
+
+    fn next(&mut self, deadline: Nanos) -> Result<Event, CameraError> {
+        self.inner.next(deadline)
+    }
+
+    fn stats(&self) -> CameraStats {
+        self.inner.stats()
+    }
+
+    fn stop(&mut self) -> Result<(), CameraError> {
+        std::thread::sleep(Duration::from_millis(1_500));
+        self.stopped.store(true, Ordering::SeqCst);
+        self.inner.stop()
+    }
+}
+
+#[test]
+fn a_lost_camera_is_told_before_it_is_let_go_of_and_that_is_no_hang() {
+    let dir = tempfile::tempdir().unwrap();
+    let stopped = Arc::<AtomicBool>::default();
+    let inner = scripted([Step::Grey(GOOD), Step::Gone, Step::Grey(GOOD)]);
+    let camera = SlowToStop { inner, stopped: Arc::clone(&stopped) };
+    let (parts, seen) = parts(dir.path(), Box::new(camera));
+    let line = Line::start(parts).unwrap();
+    let (board, mut watch) = (Arc::clone(&line.board), line.progress.watch());
+    seen.recv().unwrap();
+    while board.camera_health()[0].state != "lost" {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(!stopped.load(Ordering::SeqCst), "the PLC is told at once");
+    assert!(!board.is_ready());
+    let mut pings = 0;
+    while !stopped.load(Ordering::SeqCst) {
+        std::thread::sleep(Duration::from_millis(250));
+        pings += u32::from(watch.stalled().count() == 0);
+    }
+    assert!(pings >= 3, "{pings} while the camera was let go of");
+    line.run(&Shutdown::manual(), &Notify::silent()).unwrap();
+    assert_eq!(seen.iter().count(), 1);
+}
