@@ -116,11 +116,9 @@ impl Eye {
         own: Option<&[u8]>,
         mut go_on: impl FnMut() -> bool,
     ) -> Result<bool, EngineError> {
-        if let (Some(input), 1) = (own, self.grid.count()) {
-            return self.engine.infer(input, &mut self.map).map(|()| true);
-        }
         if self.grid.count() == 1 {
-            return self.engine.infer(&self.input, &mut self.map).map(|()| true);
+            let input = own.unwrap_or(&self.input);
+            return self.engine.infer(input, &mut self.map).map(|()| true);
         }
         self.grid.clear(&mut self.map);
         let bytes = self.preprocessor.output_bytes();

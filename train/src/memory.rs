@@ -60,7 +60,7 @@ pub struct Need {
 
 impl Need {
     /// Bytes for a model of this shape, of whose pictures a worker takes `share` pairs of `tokens`
-    /// places at a time. An estimate on the safe side.
+    /// places at a time. An estimate.
     pub fn bytes(&self, arch: &Architecture, (share, tokens): (usize, usize)) -> u64 {
         let n = |v: usize| v as u64;
         let rgb = n(arch.input * arch.input) * 3;
