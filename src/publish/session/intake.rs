@@ -7,7 +7,13 @@ use crate::publish::limits::{GRACE_MS, PAGE_ROWS};
 use crate::publish::types::{Report, Row, RowId, RowKind};
 
 impl Session {
-    pub(super) fn announced(&mut self, row: Row, until: Option<Nanos>, out: &mut Vec<Action>) {
+    pub(super) fn announced(
+        &mut self,
+        now: Nanos,
+        row: Row,
+        until: Option<Nanos>,
+        out: &mut Vec<Action>,
+    ) {
         let Link::Up { newest_then, .. } = self.link else { return };
         self.horizon = self.horizon.max(row.id);
         self.newest = self.newest.max(row.id);
@@ -19,6 +25,9 @@ impl Session {
             RowKind::Verdict => self.live.len() + self.overdue.len() < self.limits.live_rows_max,
             RowKind::Event | RowKind::LateResult => bulk_room,
         };
+        if row.kind == RowKind::Verdict {
+            self.share.verdict(now);
+        }
         // A verdict whose mask finds no room goes out now all the same; being left to the late
         // lane as well, it is repeated there together with its mask.
         let whole = room && (row.mask.is_none() || bulk_room);

@@ -20,6 +20,8 @@
 //! live row whose time is over before the window has room for it is laid aside and takes its place
 //! among the late ones: sent live, it would look as if it were in time.
 //!
+//! Late rows go out in the time that live verdicts leave ([`share`]).
+//!
 //! # After a lost connection
 //! Everything in memory is dropped and delivery starts again behind the cursor. So whatever the
 //! client library lost, repeated or never sent does not matter.
@@ -49,6 +51,7 @@ mod intake;
 mod position;
 mod pump;
 mod replay;
+mod share;
 mod window;
 
 #[cfg(test)]
@@ -65,6 +68,7 @@ pub(super) use backoff::Backoff;
 pub use events::{Action, Counters, Event, Publish, Topic};
 use position::Position;
 use replay::Replay;
+use share::Share;
 use window::{Owner, Window};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +108,7 @@ pub struct Session {
     backoff: Backoff,
     short_lived: u32,
     position: Position,
+    share: Share,
     cursor_told: RowId,
     window: Window,
     live: VecDeque<Live>,
@@ -159,6 +164,7 @@ impl Session {
             backoff: Backoff::new(limits.backoff_ms_min, limits.backoff_ms_max, seed),
             short_lived: 0,
             position: Position::new(cursor),
+            share: Share::default(),
             cursor_told: cursor,
             window: Window::default(),
             live: VecDeque::new(),
@@ -207,7 +213,7 @@ impl Session {
             Event::Sent(id) => self.sent(now, id, out),
             Event::Acked(id) => self.acked(now, id, out),
             Event::Refused { id, reason } => self.refused(now, id, reason, out),
-            Event::Live { row, until } => self.announced(row, until, out),
+            Event::Live { row, until } => self.announced(now, row, until, out),
             Event::Backlog(rows) => self.backlog(now, rows, out),
             Event::BacklogFailed => {
                 self.reading = false;
@@ -343,6 +349,7 @@ impl Session {
         self.replies.clear();
         self.binary = None;
         self.replay.rewind();
+        self.share = Share::default();
         self.reading = false;
         self.read_not_before = Nanos(0);
         self.graced = 0;

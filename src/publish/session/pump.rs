@@ -32,17 +32,21 @@ impl Session {
         self.ask(now, out);
     }
 
-    /// Reads on, the backlog first: a replay waits until there is none.
+    /// Reads on, the backlog first: a replay waits until there is none. Reading takes the very
+    /// thread that writes to the connection, so it never comes between a live verdict and the wire.
     fn ask(&mut self, now: Nanos, out: &mut Vec<Action>) {
+        if let Some(report) = self.replay.over() {
+            out.push(Action::Report(report));
+        }
+        if self.window.is_urgent_unsent() || !self.share.is_open(now) {
+            return;
+        }
         let hungry = self.late.len() + self.bulk.len() < usize::from(self.limits.bulk_window);
         if self.more && hungry && !self.reading && now >= self.read_not_before {
             self.reading = true;
             self.more = false;
             self.newest_when_asked = self.newest;
             out.push(Action::ReadBacklog { after: self.position.scan(), limit: PAGE_ROWS });
-        }
-        if let Some(report) = self.replay.over() {
-            out.push(Action::Report(report));
         }
         if self.late.is_empty()
             && self.overdue.is_empty()
@@ -139,6 +143,8 @@ impl Session {
             self.hand(now, Topic::Health, Owner::Nobody, payload, out);
         } else if let Some(Bulk { topic, row, payload }) = self.bulk.pop_front() {
             self.hand(now, topic, Owner::Row(row), payload, out);
+        } else if !self.share.is_open(now) {
+            return false;
         } else if let Some(row) = self.next_late() {
             let topic = match row.kind {
                 RowKind::Verdict | RowKind::LateResult => Topic::Hist,

@@ -115,6 +115,20 @@ fn a_range_is_sent_again_across_a_lost_connection_and_the_cursor_stays() {
 }
 
 #[test]
+fn an_older_range_may_be_asked_for_after_a_newer_one() {
+    let mut world = connected();
+    (0..40).for_each(|_| world.commit(false, true));
+    world.heal();
+    for (first, last) in [(30, 40), (1, 3)] {
+        world.ask_again(first, last);
+        world.heal();
+        let range = ReplayRange { id: 1, epoch: 1, first, last };
+        let rows = u64::from(last - first + 1);
+        assert_eq!(world.reports.pop(), Some(Report::Replayed { range, rows }));
+    }
+}
+
+#[test]
 fn a_range_that_is_gone_is_told_as_empty() {
     let mut world = connected();
     world.ask_again(5, 9);

@@ -1,6 +1,7 @@
 //! The session against a scripted broker that loses, delays, repeats and hangs up.
 
 mod commands;
+mod pace;
 mod world;
 
 use std::collections::BTreeSet;

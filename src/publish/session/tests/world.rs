@@ -216,6 +216,7 @@ impl World {
         if self.session.can_replay() {
             let range = ReplayRange { id: 1, epoch: 1, first, last };
             self.replay = Some((range, self.newest));
+            self.again_last = 0;
             self.feed(Event::Replay(range));
         }
     }
