@@ -43,6 +43,8 @@ mod line;
 mod newest;
 mod observer;
 mod outbox;
+#[cfg(test)]
+mod overlap_tests;
 mod progress;
 mod record_stage;
 mod recorded;
