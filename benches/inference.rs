@@ -1,4 +1,6 @@
-//! The CPU engine against its named reference: bare tract on the same graph.
+//! The CPU engine against its named reference, bare tract on the same graph; and against the
+//! optional engine on onnxruntime, which takes the feature `ort` and, in `ORT_DYLIB_PATH`, the
+//! library (it is inside the Python package onnxruntime).
 
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
@@ -17,6 +19,12 @@ use tract_onnx::prelude::*;
 fn ours(dir: &Path) -> (Box<dyn Engine>, AnomalyMap) {
     let engine = open(&BundleSource::Dir(dir.to_owned()), Backend::Cpu).unwrap();
     (engine, AnomalyMap::default())
+}
+
+/// The engine on onnxruntime; without it, says why.
+fn onnxruntime(dir: &Path) -> Option<Box<dyn Engine>> {
+    let opened = open(&BundleSource::Dir(dir.to_owned()), Backend::Ort);
+    opened.map_err(|error| println!("onnxruntime: skipped: {error}")).ok()
 }
 
 /// What tract's own example does: load, optimise, run.
@@ -54,5 +62,13 @@ fn main() {
     group.bench_function("bare tract", |b| b.iter(&mut reference));
     group.finish();
     criterion.final_summary();
-    Pair::measure(51, ours, reference).print("inference", "bare tract");
+    Pair::measure(51, &mut ours, reference).print("inference", "bare tract");
+    if let Some(mut other) = onnxruntime(&dir) {
+        let mut map = AnomalyMap::default();
+        let other = || {
+            other.infer(black_box(&picture), &mut map).unwrap();
+            black_box(map.score);
+        };
+        Pair::measure(51, ours, other).print("engines, one thread each", "onnxruntime");
+    }
 }

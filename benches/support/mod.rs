@@ -1,4 +1,5 @@
-//! What the benches share: the model they run on, and how a ratio is measured.
+//! What the benches share: the model they run on, the station around it, and how a ratio is
+//! measured.
 
 // Each bench includes the whole file and uses its own part of it.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
@@ -6,8 +7,15 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+#[path = "../../tests/it/broker.rs"]
+pub mod broker;
+#[path = "../../tests/support/parts.rs"]
+pub mod common;
+pub mod live;
+pub mod puback;
 #[path = "../../tests/support/standin.rs"]
 pub mod standin;
+pub mod station;
 
 /// The bundle to measure: the folder in `CRRD_ENGINE`, else the committed demo engine, else the
 /// tests' stand-in, written into `scratch`.
@@ -78,4 +86,14 @@ pub fn noise(bytes: usize) -> Vec<u8> {
         (state >> 56) as u8
     };
     (0..bytes).map(next).collect()
+}
+
+/// What the line may add to the inference: this share of it, or so many milliseconds.
+pub const OVERHEAD_MAX: f64 = 0.03;
+pub const OVERHEAD_MS_MAX: f64 = 1.0;
+
+/// For the report: whether the line adds no more than it may.
+pub fn overhead_is_met(line_ms: f64, alone_ms: f64) -> &'static str {
+    let added = line_ms - alone_ms;
+    if added <= OVERHEAD_MS_MAX.max(OVERHEAD_MAX * alone_ms) { "met" } else { "MISSED" }
 }
