@@ -38,8 +38,9 @@ use tally::Tally;
 const STATION: &str = "demo";
 /// First topic level.
 const PREFIX: &str = "crr";
-/// A demonstration has no line that waits: on a busy desktop a slow part is not a lost one.
-const LATENCY_MS_MAX: u64 = 10_000;
+/// A demonstration has no line that waits: on a busy desktop, or an emulated board, a slow part is
+/// not a lost one.
+const LATENCY_MS_MAX: u64 = 60_000;
 /// Frames that may wait; the camera waits too.
 const QUEUE_FRAMES: usize = 4;
 /// Bound of the throw-away journal in bytes.
