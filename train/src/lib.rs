@@ -8,6 +8,7 @@ pub mod denormals;
 pub mod encoder;
 pub mod export;
 pub mod features;
+mod linear;
 pub mod loss;
 pub mod memory;
 pub mod model;

@@ -1,17 +1,22 @@
 //! The frozen, pretrained encoder: its weights, where they come from, and its graph.
 //!
-//! - [`spec`]: the EfficientNet-Lite family as tables.
+//! - [`spec`]: the supported encoders behind one type; a folder for each family, as tables and
+//!   nodes: [`lite`], [`resnet`], [`vit`].
 //! - [`weights`]: checked weights from a safetensors file.
 //! - [`import`]: that file from a published archive, without running any code in it.
 //! - [`nodes`]: the encoder as ONNX nodes, used by the export and by
 //! - [`frozen`]: the encoder alone, run for training.
 
+mod folded;
 pub mod frozen;
 pub mod import;
+pub mod lite;
 pub mod nodes;
 mod pickle;
+pub mod resnet;
 pub mod spec;
 mod torch_legacy;
+pub mod vit;
 pub mod weights;
 
 pub use frozen::FrozenEncoder;

@@ -1,16 +1,16 @@
 //! The encoder as ONNX nodes: bytes in, taps brought to the token grid out.
 //!
-//! Batch normalisation is folded into the convolutions in 64-bit arithmetic, and the division by
-//! 128 of the input into the stem. Only the blocks up to the last tap asked for are written.
+//! Batch normalisation is folded into the convolutions in 64-bit arithmetic, and the scale of the
+//! input into the first one. Only the blocks up to the last tap asked for are written.
 
-use super::spec::{
-    BN_EPS, Block, EncoderSpec, INPUT_MEAN, INPUT_MULTIPLE, INPUT_SCALE, STEM_CHANNELS,
-    same_padding,
-};
-use super::{EncoderError, EncoderErrorKind, EncoderWeights, Result};
+use super::spec::EncoderSpec;
+use super::{EncoderError, EncoderErrorKind, EncoderWeights, Result, lite, resnet, vit};
 use crate::arch::Architecture;
-use crate::onnx::{Conv2d, GraphBuilder, Value};
+use crate::onnx::{GraphBuilder, Value};
 use crate::resample::upsampling;
+
+/// Mean and standard deviation of ImageNet's channels, for pictures from 0 to 1.
+const IMAGENET: [(f64, f64); 3] = [(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)];
 
 /// Refuses an architecture that this encoder cannot serve.
 ///
@@ -18,22 +18,21 @@ use crate::resample::upsampling;
 /// Names the field of the architecture that does not fit, and what would.
 pub fn check(arch: &Architecture, spec: &EncoderSpec) -> Result<()> {
     let fail = |text: String| Err(EncoderError::new(EncoderErrorKind::Architecture, text));
-    if arch.encoder != spec.name {
-        return fail(format!("the model wants {}, the weights are {}", arch.encoder, spec.name));
+    if arch.encoder != spec.name() {
+        return fail(format!("the model wants {}, the weights are {}", arch.encoder, spec.name()));
     }
-    if arch.input == 0 || !arch.input.is_multiple_of(INPUT_MULTIPLE) {
-        return fail(format!("input side {} is not a multiple of {INPUT_MULTIPLE}", arch.input));
+    let multiple = spec.input_multiple();
+    if arch.input == 0 || !arch.input.is_multiple_of(multiple) {
+        return fail(format!("input side {} is not a multiple of {multiple}", arch.input));
     }
-    let blocks = spec.blocks();
     for tap in &arch.taps {
-        let Some(block) = blocks.iter().find(|b| b.tap == Some(tap.name.as_str())) else {
-            return fail(format!("{} has no tap `{}`", spec.name, tap.name));
+        let Some((channels, stride)) = spec.tap(&tap.name) else {
+            return fail(format!("{} has no tap `{}`", spec.name(), tap.name));
         };
-        let stride = stride_after(&blocks, block.index);
-        if (block.output, stride) != (tap.channels, tap.stride) {
+        if (channels, stride) != (tap.channels, tap.stride) {
             return fail(format!(
-                "tap `{}` has {} channels at stride {stride}, not {} at {}",
-                tap.name, block.output, tap.channels, tap.stride
+                "tap `{}` has {channels} channels at stride {stride}, not {} at {}",
+                tap.name, tap.channels, tap.stride
             ));
         }
         let side = arch.input / tap.stride;
@@ -47,9 +46,13 @@ pub fn check(arch: &Architecture, spec: &EncoderSpec) -> Result<()> {
     if arch.taps.is_empty() { fail("the model has no taps".to_owned()) } else { Ok(()) }
 }
 
-/// Input pixels per feature pixel after block `index`; the stem halves the picture once.
-fn stride_after(blocks: &[Block], index: usize) -> usize {
-    2 * blocks[..=index].iter().map(|b| b.stride).product::<usize>()
+/// What the nodes of an encoder are made from.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    /// Input side and taps.
+    pub arch: &'a Architecture,
+    /// The encoder's tensors.
+    pub weights: &'a EncoderWeights,
 }
 
 /// Mean and standard deviation of each channel in the order of `arch.taps`.
@@ -67,129 +70,51 @@ pub fn encoder(
     weights: &EncoderWeights,
     statistics: Option<Statistics>,
 ) -> Result<Vec<Value>> {
-    check(arch, weights.spec())?;
-    let mut x = stem(g, arch, weights);
-    let blocks = weights.spec().blocks();
-    let wanted = |b: &Block| arch.taps.iter().position(|t| b.tap == Some(t.name.as_str()));
-    let last = blocks.iter().rposition(|b| wanted(b).is_some()).unwrap_or(0);
+    let spec = weights.spec();
+    check(arch, &spec)?;
+    let source = Source { arch, weights };
     let mut taps: Vec<Option<Value>> = vec![None; arch.taps.len()];
-    for b in &blocks[..=last] {
-        x = block(g, weights, b, &x);
-        if let Some(at) = wanted(b) {
-            taps[at] = Some(to_grid(g, arch, at, &x, statistics));
-        }
+    let mut take = |g: &mut GraphBuilder, name: &str, x: &Value| {
+        let Some(at) = arch.taps.iter().position(|t| t.name == name) else { return };
+        let planes = match spec {
+            EncoderSpec::Vit(_) => planes(g, arch, name, x, spec.extra_tokens()),
+            EncoderSpec::Lite(_) | EncoderSpec::Resnet(_) => x.clone(),
+        };
+        taps[at] = Some(to_grid(g, arch, at, &planes, statistics));
+    };
+    match spec {
+        EncoderSpec::Lite(spec) => lite::nodes::wire(g, source, spec, &mut take),
+        EncoderSpec::Resnet(spec) => resnet::nodes::wire(g, source, spec, &mut take),
+        EncoderSpec::Vit(spec) => vit::nodes::wire(g, source, &spec, &mut take),
     }
     Ok(taps.into_iter().flatten().collect())
 }
 
-fn stem(g: &mut GraphBuilder, arch: &Architecture, weights: &EncoderWeights) -> Value {
-    let image = g.input_u8("image", &[1, arch.input, arch.input, 3]);
+/// The input `image` and its planes `[1, 3, side, side]`, 0 to 255.
+pub(super) fn picture(g: &mut GraphBuilder, side: usize) -> Value {
+    let image = g.input_u8("image", &[1, side, side, 3]);
     // Cast first: TensorRT takes bytes as an input only when they are cast at once.
     let x = g.cast_f32("encoder.image", &image);
-    let x = g.transpose("encoder.planes", &x, &[0, 3, 1, 2]);
-    let mean = g.constant("encoder.mean", &[], &[INPUT_MEAN]);
+    g.transpose("encoder.planes", &x, &[0, 3, 1, 2])
+}
+
+/// The same less ImageNet's mean, and the factors that are left for the first convolution.
+pub(super) fn picture_imagenet(g: &mut GraphBuilder, side: usize) -> (Value, [f64; 3]) {
+    let x = picture(g, side);
+    let mean = IMAGENET.map(|(mean, _)| (255.0 * mean) as f32);
+    let mean = g.constant("encoder.mean", &[1, 3, 1, 1], &mean);
     let x = g.sub("encoder.centred", &x, &mean);
-    let conv = Folded {
-        name: "encoder.stem".to_owned(),
-        weight: "_conv_stem.weight".to_owned(),
-        norm: "_bn0".to_owned(),
-        shape: [STEM_CHANNELS, 3, 3, 3],
-        scale: 1.0 / f64::from(INPUT_SCALE),
-        stride: 2,
-    };
-    let x = conv.wire(g, weights, &x);
-    g.clip("encoder.stem.relu6", &x, 0.0, 6.0)
+    (x, IMAGENET.map(|(_, deviation)| 1.0 / (255.0 * deviation)))
 }
 
-fn block(g: &mut GraphBuilder, weights: &EncoderWeights, b: &Block, input: &Value) -> Value {
-    let at = |part: &str| format!("encoder.block.{}.{part}", b.index);
-    let conv = |part: &str, norm: &str, shape: [usize; 4], stride: usize| Folded {
-        name: at(part),
-        weight: format!("_blocks.{}._{part}_conv.weight", b.index),
-        norm: format!("_blocks.{}.{norm}", b.index),
-        shape,
-        scale: 1.0,
-        stride,
-    };
-    let mut x = input.clone();
-    if b.expands {
-        let expand = conv("expand", "_bn0", [b.hidden, b.input, 1, 1], 1);
-        x = if b.stride == 1 {
-            let x = expand.wire(g, weights, &x);
-            g.clip(&at("expand.relu6"), &x, 0.0, 6.0)
-        } else {
-            expand.wire_channels_last(g, weights, &x)
-        };
-    }
-    let depthwise = conv("depthwise", "_bn1", [b.hidden, 1, b.kernel, b.kernel], b.stride);
-    x = depthwise.wire(g, weights, &x);
-    x = g.clip(&at("depthwise.relu6"), &x, 0.0, 6.0);
-    x = conv("project", "_bn2", [b.output, b.hidden, 1, 1], 1).wire(g, weights, &x);
-    if b.stride == 1 && b.input == b.output { g.add(&at("sum"), &x, input) } else { x }
-}
-
-/// A convolution with the batch normalisation that follows it.
-struct Folded {
-    name: String,
-    weight: String,
-    norm: String,
-    shape: [usize; 4],
-    scale: f64,
-    stride: usize,
-}
-
-impl Folded {
-    fn wire(&self, g: &mut GraphBuilder, weights: &EncoderWeights, x: &Value) -> Value {
-        let (kernel, bias) = self.fold(weights);
-        let kernel = g.weight(&format!("{}.weight", self.name), &self.shape, &kernel);
-        let bias = g.weight(&format!("{}.bias", self.name), &self.shape[..1], &bias);
-        let side = x.shape().last().copied().unwrap_or(1);
-        let [_, per_group, side_kernel, _] = self.shape;
-        let conv = Conv2d {
-            stride: self.stride,
-            pads: same_padding(side, side_kernel, self.stride),
-            groups: x.shape().get(1).map_or(1, |c| c / per_group),
-        };
-        g.conv(&self.name, x, &kernel, &bias, conv)
-    }
-
-    /// A 1x1 convolution and ReLU6 as a matrix product with channels last. The values are those
-    /// of `wire`; the layout tells the CPU runtime to keep channels last in the strided depthwise
-    /// convolution behind it, which it then does across channels instead of one by one.
-    fn wire_channels_last(
-        &self,
-        g: &mut GraphBuilder,
-        weights: &EncoderWeights,
-        x: &Value,
-    ) -> Value {
-        let at = |part: &str| format!("{}.{part}", self.name);
-        let [output, input, ..] = self.shape;
-        let (kernel, bias) = self.fold(weights);
-        let columns = (0..input).flat_map(|i| kernel[i..].iter().step_by(input).copied());
-        let columns: Vec<f32> = columns.collect();
-        let kernel = g.weight(&at("weight"), &[input, output], &columns);
-        let bias = g.weight(&at("bias"), &[output], &bias);
-        let x = g.transpose(&at("pixels"), x, &[0, 2, 3, 1]);
-        let x = g.matmul(&at("product"), &x, &kernel);
-        let x = g.add(&self.name, &x, &bias);
-        let x = g.clip(&at("relu6"), &x, 0.0, 6.0);
-        g.transpose(&at("planes"), &x, &[0, 3, 1, 2])
-    }
-
-    fn fold(&self, weights: &EncoderWeights) -> (Vec<f32>, Vec<f32>) {
-        let norm = |part: &str| weights.values(&format!("{}.{part}", self.norm));
-        let (gamma, beta) = (norm("weight"), norm("bias"));
-        let (mean, var) = (norm("running_mean"), norm("running_var"));
-        let per_channel: usize = self.shape[1..].iter().product();
-        let mut kernel = Vec::with_capacity(self.shape.iter().product());
-        let mut bias = Vec::with_capacity(self.shape[0]);
-        for (o, taps) in weights.values(&self.weight).chunks_exact(per_channel).enumerate() {
-            let gain = f64::from(gamma[o]) / (f64::from(var[o]) + BN_EPS).sqrt();
-            kernel.extend(taps.iter().map(|w| (f64::from(*w) * gain * self.scale) as f32));
-            bias.push((f64::from(beta[o]) - f64::from(mean[o]) * gain) as f32);
-        }
-        (kernel, bias)
-    }
+/// Tokens `[extra + side * side, c]` without the extra ones as `[1, c, side, side]`.
+fn planes(g: &mut GraphBuilder, arch: &Architecture, name: &str, x: &Value, extra: usize) -> Value {
+    let part = |part: &str| format!("tap.{name}.{part}");
+    let (rows, channels) = (x.shape()[0], x.shape()[1]);
+    let side = arch.input / vit::PATCH;
+    let patches = g.row_range(&part("patches"), x, extra..rows);
+    let planes = g.transpose(&part("channels"), &patches, &[1, 0]);
+    g.reshape(&part("planes"), &planes, &[1, channels, side, side])
 }
 
 /// Tap `at`: `[1, c, side, side]` -> `[grid * grid, c]`.

@@ -1,161 +1,120 @@
-//! The EfficientNet-Lite family: EfficientNet without squeeze-and-excitation, with ReLU6, and
-//! with stem, first and last stage not scaled (tensorflow/tpu, `efficientnet_lite_builder`).
-//!
-//! Tensor names are those of the published PyTorch weights: `_conv_stem`, `_bn0`,
-//! `_blocks.{i}._{expand,depthwise,project}_conv`, `_blocks.{i}._bn{0,1,2}`.
+//! The supported encoders behind one type: names, tensors, taps, licence.
 
-/// Channels after the first convolution.
-pub const STEM_CHANNELS: usize = 32;
-/// Epsilon of every batch normalisation.
-pub const BN_EPS: f64 = 1e-3;
-/// Subtracted from each input byte.
-pub const INPUT_MEAN: f32 = 127.0;
-/// Then divided by this.
-pub const INPUT_SCALE: f32 = 128.0;
-/// Input sides are multiples of this: the product of all strides.
-pub const INPUT_MULTIPLE: usize = 32;
+use super::lite::{self, LITES, LiteSpec};
+use super::resnet::{self, RESNETS, ResnetSpec};
+use super::vit::{VITS, VitSpec};
 
-/// Inverted-residual blocks of one kernel and width; only the first has a stride.
+/// A tensor's name and shape.
+pub type NamedShape = (String, Vec<usize>);
+
+/// One supported encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stage {
-    /// Blocks.
-    pub repeats: usize,
-    /// Depthwise kernel side.
-    pub kernel: usize,
-    /// Stride of the first block.
-    pub stride: usize,
-    /// Hidden channels as a multiple of the input's.
-    pub expand: usize,
-    /// Output channels.
-    pub channels: usize,
-    /// Name of the tap at the end of this stage, if there is one.
-    pub tap: Option<&'static str>,
+pub enum EncoderSpec {
+    /// EfficientNet-Lite.
+    Lite(&'static LiteSpec),
+    /// ResNet and wide ResNet.
+    Resnet(&'static ResnetSpec),
+    /// DINOv2 vision transformer with registers.
+    Vit(VitSpec),
 }
 
-/// One member of the family.
-#[derive(Debug, PartialEq, Eq)]
-pub struct EncoderSpec {
-    /// Name as in `Architecture::encoder`.
-    pub name: &'static str,
-    /// Stages from the stem on.
-    pub stages: [Stage; 7],
-}
-
-/// The supported encoders.
-pub static ENCODERS: [EncoderSpec; 3] = [
-    EncoderSpec {
-        name: "efficientnet_lite0",
-        stages: stages([1, 2, 2, 3, 3, 4, 1], [16, 24, 40, 80, 112, 192, 320]),
-    },
-    EncoderSpec {
-        name: "efficientnet_lite1",
-        stages: stages([1, 3, 3, 4, 4, 5, 1], [16, 24, 40, 80, 112, 192, 320]),
-    },
-    EncoderSpec {
-        name: "efficientnet_lite2",
-        stages: stages([1, 3, 3, 4, 4, 5, 1], [16, 24, 48, 88, 120, 208, 352]),
-    },
-];
-
-const fn stages(repeats: [usize; 7], channels: [usize; 7]) -> [Stage; 7] {
-    const KERNEL: [usize; 7] = [3, 3, 5, 3, 5, 5, 3];
-    const STRIDE: [usize; 7] = [1, 2, 2, 2, 1, 2, 1];
-    const TAP: [Option<&str>; 7] =
-        [None, Some("f4"), Some("f8"), None, Some("f16"), None, Some("f32")];
-    let mut out =
-        [Stage { repeats: 0, kernel: 0, stride: 0, expand: 6, channels: 0, tap: None }; 7];
-    let mut i = 0;
-    while i < 7 {
-        out[i].repeats = repeats[i];
-        out[i].kernel = KERNEL[i];
-        out[i].stride = STRIDE[i];
-        out[i].channels = channels[i];
-        out[i].tap = TAP[i];
-        i += 1;
-    }
-    out[0].expand = 1;
-    out
-}
-
-/// One inverted-residual block.
+/// Under which terms an encoder's weights are passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Block {
-    /// Number in the tensor names.
-    pub index: usize,
-    /// Input channels.
-    pub input: usize,
-    /// Channels between expansion and projection.
-    pub hidden: usize,
-    /// Output channels.
-    pub output: usize,
-    /// Depthwise kernel side.
-    pub kernel: usize,
-    /// Depthwise stride.
-    pub stride: usize,
-    /// Whether there is an expansion convolution.
-    pub expands: bool,
-    /// Name of the tap this block ends, if any.
-    pub tap: Option<&'static str>,
+pub struct Terms {
+    /// SPDX expression of a bundle that contains the encoder.
+    pub spdx: &'static str,
+    /// What is to be said about the weights, after the encoder's name.
+    pub notice: &'static str,
 }
 
 impl EncoderSpec {
+    /// All of them, with their published names.
+    pub fn all() -> impl Iterator<Item = EncoderSpec> {
+        let lites = LITES.iter().map(EncoderSpec::Lite);
+        let resnets = RESNETS.iter().map(EncoderSpec::Resnet);
+        lites.chain(resnets).chain(VITS.iter().copied().map(EncoderSpec::Vit))
+    }
+
     /// The encoder called `name`.
-    pub fn named(name: &str) -> Option<&'static EncoderSpec> {
-        ENCODERS.iter().find(|e| e.name == name)
+    pub fn named(name: &str) -> Option<EncoderSpec> {
+        Self::all().find(|e| e.name() == name)
     }
 
-    /// All blocks in order.
-    pub fn blocks(&self) -> Vec<Block> {
-        let mut blocks = Vec::new();
-        let mut input = STEM_CHANNELS;
-        for stage in &self.stages {
-            for n in 0..stage.repeats {
-                blocks.push(Block {
-                    index: blocks.len(),
-                    input,
-                    hidden: input * stage.expand,
-                    output: stage.channels,
-                    kernel: stage.kernel,
-                    stride: if n == 0 { stage.stride } else { 1 },
-                    expands: stage.expand != 1,
-                    tap: stage.tap.filter(|_| n + 1 == stage.repeats),
-                });
-                input = stage.channels;
-            }
+    /// Name as in `Architecture::encoder`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Lite(spec) => spec.name,
+            Self::Resnet(spec) => spec.name,
+            Self::Vit(spec) => spec.name,
         }
-        blocks
     }
 
-    /// Names and shapes of all tensors up to the last tap; the classifier is not part of it.
-    pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
-        let mut all = vec![("_conv_stem.weight".to_owned(), vec![STEM_CHANNELS, 3, 3, 3])];
-        push_norm(&mut all, "_bn0", STEM_CHANNELS);
-        for b in self.blocks() {
-            let at = |part: &str| format!("_blocks.{}.{part}", b.index);
-            if b.expands {
-                all.push((at("_expand_conv.weight"), vec![b.hidden, b.input, 1, 1]));
-                push_norm(&mut all, &at("_bn0"), b.hidden);
-            }
-            all.push((at("_depthwise_conv.weight"), vec![b.hidden, 1, b.kernel, b.kernel]));
-            push_norm(&mut all, &at("_bn1"), b.hidden);
-            all.push((at("_project_conv.weight"), vec![b.output, b.hidden, 1, 1]));
-            push_norm(&mut all, &at("_bn2"), b.output);
+    /// Names and shapes of all tensors up to the last tap; what comes behind is not part of it.
+    pub fn tensors(&self) -> Vec<NamedShape> {
+        match self {
+            Self::Lite(spec) => spec.tensors(),
+            Self::Resnet(spec) => spec.tensors(),
+            Self::Vit(spec) => spec.tensors(),
         }
-        all
+    }
+
+    /// Tensors that only a larger relative has, whose other tensors may all fit.
+    pub(super) fn absent(&self) -> Vec<String> {
+        match self {
+            Self::Lite(spec) => vec![lite::block_name(spec.blocks().len())],
+            Self::Resnet(spec) => spec.absent(),
+            Self::Vit(spec) => spec.absent(),
+        }
+    }
+
+    /// Channels of the tap `name` and input pixels for each of its pixels.
+    pub fn tap(&self, name: &str) -> Option<(usize, usize)> {
+        match self {
+            Self::Lite(spec) => spec.tap(name),
+            Self::Resnet(spec) => spec.tap(name),
+            Self::Vit(spec) => spec.tap(name),
+        }
+    }
+
+    /// Input sides are multiples of this.
+    pub fn input_multiple(&self) -> usize {
+        match self {
+            Self::Lite(_) => lite::INPUT_MULTIPLE,
+            Self::Resnet(_) => resnet::INPUT_MULTIPLE,
+            Self::Vit(_) => super::vit::PATCH,
+        }
+    }
+
+    /// Tokens before those of the picture: class and registers.
+    pub fn extra_tokens(&self) -> usize {
+        match self {
+            Self::Lite(_) | Self::Resnet(_) => 0,
+            Self::Vit(_) => super::vit::EXTRA_TOKENS,
+        }
+    }
+
+    /// Under which terms a bundle with this encoder is passed on.
+    pub fn terms(&self) -> Terms {
+        match self {
+            Self::Lite(_) => Terms {
+                spdx: "Apache-2.0",
+                notice: "pretrained on ImageNet and published under the Apache License 2.0 \
+                         (https://www.apache.org/licenses/LICENSE-2.0)",
+            },
+            Self::Resnet(_) | Self::Vit(_) => Terms {
+                spdx: "Apache-2.0 AND LicenseRef-encoder-weights",
+                notice: "supplied by whoever trained this model: the terms of its publisher hold \
+                         for them",
+            },
+        }
     }
 }
 
-fn push_norm(all: &mut Vec<(String, Vec<usize>)>, prefix: &str, channels: usize) {
+/// The four tensors of a batch normalisation.
+pub(super) fn push_norm(all: &mut Vec<NamedShape>, prefix: &str, channels: usize) {
     for part in ["weight", "bias", "running_mean", "running_var"] {
         all.push((format!("{prefix}.{part}"), vec![channels]));
     }
-}
-
-/// TensorFlow's SAME padding `(before, after)`: the odd pixel goes after.
-pub fn same_padding(input: usize, kernel: usize, stride: usize) -> (usize, usize) {
-    let output = input.div_ceil(stride);
-    let total = ((output - 1) * stride + kernel).saturating_sub(input);
-    (total / 2, total - total / 2)
 }
 
 #[cfg(test)]
@@ -163,31 +122,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn padding_is_asymmetric_at_stride_two_on_even_sides() {
-        assert_eq!(same_padding(256, 3, 2), (0, 1));
-        assert_eq!(same_padding(256, 5, 2), (1, 2));
-        assert_eq!(same_padding(256, 5, 1), (2, 2));
-        assert_eq!(same_padding(255, 3, 2), (1, 1));
-    }
-
-    #[test]
-    fn the_smallest_encoder_has_sixteen_blocks_and_its_taps_have_the_published_channels() {
-        let blocks = ENCODERS[0].blocks();
-        assert_eq!(blocks.len(), 16);
-        let taps: Vec<_> =
-            blocks.iter().filter_map(|b| Some((b.index, b.tap?, b.output))).collect();
-        assert_eq!(taps, [(2, "f4", 24), (4, "f8", 40), (10, "f16", 112), (15, "f32", 320)]);
-    }
-
-    #[test]
-    fn feature_parameters_agree_with_the_published_model() {
-        // The PyTorch file holds 4 652 008 trainable values, 1 690 600 of them in the head and
-        // classifier that are left out here; batch-norm statistics come on top.
-        let count = |f: &dyn Fn(&str) -> bool| -> usize {
-            let all = ENCODERS[0].tensors();
-            all.iter().filter(|(n, _)| f(n)).map(|(_, s)| s.iter().product::<usize>()).sum()
-        };
-        let trained = count(&|n| !n.contains("running"));
-        assert_eq!(trained, 4_652_008 - (1280 * 320 + 2 * 1280) - (1000 * 1280 + 1000));
+    fn every_encoder_is_found_by_its_name_and_has_taps_of_its_own_width() {
+        for spec in EncoderSpec::all() {
+            assert_eq!(EncoderSpec::named(spec.name()), Some(spec));
+            assert_eq!(spec.tap("f3"), None);
+        }
+        let tap = |name: &str, tap: &str| EncoderSpec::named(name).unwrap().tap(tap);
+        assert_eq!(tap("efficientnet_lite2", "f16"), Some((120, 16)));
+        assert_eq!(tap("resnet18", "f4"), Some((64, 4)));
+        assert_eq!(tap("wide_resnet50_2", "f32"), Some((2048, 32)));
+        assert_eq!(tap("vit_base_patch14_reg4_dinov2", "b2+3"), Some((768, 14)));
+        assert_eq!(tap("vit_base_patch14_reg4_dinov2", "b10"), None, "not run");
+        assert_eq!(tap("vit_large_patch14_reg4_dinov2", "b18"), Some((1024, 14)));
     }
 }

@@ -6,18 +6,18 @@ use std::path::Path;
 use crrd::sys::hash::sha256_hex;
 use safetensors::{Dtype, SafeTensors};
 
-use super::spec::{ENCODERS, EncoderSpec};
-use super::{EncoderError, EncoderErrorKind, Result};
+use super::spec::EncoderSpec;
+use super::{EncoderError, EncoderErrorKind, Result, lite};
 use crate::arch::HostTensor;
 
-/// Largest encoder file read, in bytes: the biggest supported one has 25 MB; the rest is room
-/// for archives that carry more than the weights.
-pub const FILE_BYTES_MAX: u64 = 128 << 20;
+/// Largest encoder file read, in bytes: the biggest supported one (ViT-L) has 1.22 GB; the rest is
+/// room for files that carry more than the weights.
+pub const FILE_BYTES_MAX: u64 = 3 << 29;
 
 /// Weights of one frozen encoder.
 #[derive(Clone, Debug)]
 pub struct EncoderWeights {
-    spec: &'static EncoderSpec,
+    spec: EncoderSpec,
     tensors: BTreeMap<String, HostTensor>,
     sha256: String,
 }
@@ -26,7 +26,8 @@ impl EncoderWeights {
     /// Reads a safetensors file with the published tensor names.
     ///
     /// # Errors
-    /// When the file cannot be read, is not safetensors, or is not one of [`ENCODERS`].
+    /// When the file cannot be read, is not safetensors, or is not one of
+    /// [`EncoderSpec::all`].
     pub fn load(path: &Path) -> Result<Self> {
         let bytes = read_bounded(path)?;
         let tensors = parse(&bytes).map_err(|e| at(e, path))?;
@@ -39,10 +40,27 @@ impl EncoderWeights {
     /// # Errors
     /// When the names and shapes are those of no supported encoder, or a value is not finite.
     pub fn from_tensors(
+        tensors: BTreeMap<String, HostTensor>,
+        sha256: impl Into<String>,
+    ) -> Result<Self> {
+        let tensors = lite::from_timm(tensors);
+        let spec = recognise(&tensors)?;
+        Self::with_spec(spec, tensors, sha256)
+    }
+
+    /// Weights of an encoder of a shape of one's own, which no file is recognised as.
+    ///
+    /// # Errors
+    /// When a tensor is missing or has another shape, or a value is not finite.
+    pub fn with_spec(
+        spec: EncoderSpec,
         mut tensors: BTreeMap<String, HostTensor>,
         sha256: impl Into<String>,
     ) -> Result<Self> {
-        let spec = recognise(&tensors)?;
+        if let Some(text) = mismatch(&spec, &tensors) {
+            let text = format!("not {}: {text}", spec.name());
+            return Err(EncoderError::new(EncoderErrorKind::Foreign, text));
+        }
         let wanted: BTreeMap<String, Vec<usize>> = spec.tensors().into_iter().collect();
         tensors.retain(|name, _| wanted.contains_key(name));
         for (name, tensor) in &tensors {
@@ -59,11 +77,11 @@ impl EncoderWeights {
 
     /// Name of the encoder, as in `Architecture::encoder`.
     pub fn name(&self) -> &'static str {
-        self.spec.name
+        self.spec.name()
     }
 
     /// Its shape.
-    pub fn spec(&self) -> &'static EncoderSpec {
+    pub fn spec(&self) -> EncoderSpec {
         self.spec
     }
 
@@ -78,10 +96,10 @@ impl EncoderWeights {
     }
 }
 
-/// The encoder whose names and shapes the tensors have.
-fn recognise(tensors: &BTreeMap<String, HostTensor>) -> Result<&'static EncoderSpec> {
-    let blocks = (0..).take_while(|i| tensors.contains_key(&block_name(*i))).count();
-    let mismatch = |spec: &EncoderSpec| {
+/// What keeps the tensors from being those of `spec`.
+fn mismatch(spec: &EncoderSpec, tensors: &BTreeMap<String, HostTensor>) -> Option<String> {
+    let deeper = spec.absent().into_iter().find(|name| tensors.contains_key(name));
+    deeper.map(|name| format!("tensor `{name}` belongs to a deeper one")).or_else(|| {
         spec.tensors().into_iter().find_map(|(name, shape)| match tensors.get(&name) {
             None => Some(format!("tensor `{name}` is missing")),
             Some(t) if t.shape != shape => {
@@ -89,21 +107,30 @@ fn recognise(tensors: &BTreeMap<String, HostTensor>) -> Result<&'static EncoderS
             }
             Some(_) => None,
         })
-    };
-    let mut problem = format!("no encoder with {blocks} blocks named `_blocks.N._project_conv`");
-    for spec in ENCODERS.iter().filter(|s| s.blocks().len() == blocks) {
-        match mismatch(spec) {
-            None => return Ok(spec),
-            Some(text) => problem = format!("not {}: {text}", spec.name),
-        }
-    }
-    let names: Vec<_> = ENCODERS.iter().map(|e| e.name).collect();
-    let text = format!("{problem}; supported are {} with their published names", names.join(", "));
-    Err(EncoderError::new(EncoderErrorKind::Foreign, text))
+    })
 }
 
-fn block_name(index: usize) -> String {
-    format!("_blocks.{index}._project_conv.weight")
+/// The encoder whose names and shapes the tensors have; what is wrong is told of the one that
+/// most of them fit.
+fn recognise(tensors: &BTreeMap<String, HostTensor>) -> Result<EncoderSpec> {
+    let fits = |spec: &EncoderSpec| {
+        let fit = |(name, shape): &(String, Vec<usize>)| {
+            tensors.get(name).is_some_and(|t| t.shape == *shape)
+        };
+        spec.tensors().iter().filter(|t| fit(t)).count()
+    };
+    let mut problem = "its tensors have other names".to_owned();
+    let mut closest = 0;
+    for spec in EncoderSpec::all() {
+        let Some(text) = mismatch(&spec, tensors) else { return Ok(spec) };
+        let fitting = fits(&spec);
+        if fitting > closest {
+            (closest, problem) = (fitting, format!("not {}: {text}", spec.name()));
+        }
+    }
+    let names: Vec<_> = EncoderSpec::all().map(|e| e.name()).collect();
+    let text = format!("{problem}; supported are {} with their published names", names.join(", "));
+    Err(EncoderError::new(EncoderErrorKind::Foreign, text))
 }
 
 /// All F32 tensors of a safetensors file.

@@ -6,6 +6,7 @@
 
 use super::weights::values;
 use crate::arch::{ATTENTION_EPS, Architecture, NORM_EPS, Weights};
+use crate::linear::Linear;
 use crate::onnx::{GraphBuilder, Value};
 
 /// A group's encoder features and their reconstruction, both `[tokens, channels]`.
@@ -36,12 +37,6 @@ pub(super) fn wire(
     pairs.into_iter().flatten().collect()
 }
 
-/// A linear layer: `weight` is `[in, out]`.
-struct Linear {
-    weight: Vec<f32>,
-    bias: Vec<f32>,
-}
-
 struct Net<'a> {
     g: &'a mut GraphBuilder,
     arch: &'a Architecture,
@@ -50,13 +45,13 @@ struct Net<'a> {
 
 impl Net<'_> {
     fn bottleneck(&mut self, features: &Value) -> Value {
-        let (c, hidden, width) = (self.arch.channels(), self.arch.bottleneck, self.arch.width);
+        let (hidden, width) = (self.arch.bottleneck, self.arch.width);
         // In training each feature is kept with this probability; in the mean over masks the
         // first linear layer sees its input times it.
         let keep = 1.0 - self.arch.mask_probability;
         let mut fc1 = self.read("bottleneck.fc1");
         fc1.weight.iter_mut().for_each(|w| *w *= keep);
-        let x = self.linear("bottleneck.fc1", features, [c, hidden], &fc1);
+        let x = fc1.wire(self.g, "bottleneck.fc1", features);
         let x = self.g.gelu("bottleneck.gelu", &x);
         let w2 = self.g.weight(
             "bottleneck.fc2.weight",
@@ -80,16 +75,15 @@ impl Net<'_> {
 
     fn block(&mut self, i: usize, x: &Value) -> Value {
         let at = |part: &str| format!("block.{i}.{part}");
-        let (width, hidden) = (self.arch.width, self.arch.width * self.arch.mlp_ratio);
         let normed = self.normalised(&at("norm1"), x);
         let attended = self.attention(i, &normed);
-        let projected = self.trained(&at("proj"), &attended, [width, width]);
+        let projected = self.trained(&at("proj"), &attended);
         let x = self.g.add(&at("attended"), x, &projected);
         let normed = self.normalised(&at("norm2"), &x);
         let fc1 = self.after_norm(&at("norm2"), &at("fc1"));
-        let inner = self.linear(&at("fc1"), &normed, [width, hidden], &fc1);
+        let inner = fc1.wire(self.g, &at("fc1"), &normed);
         let inner = self.g.gelu(&at("gelu"), &inner);
-        let inner = self.trained(&at("fc2"), &inner, [hidden, width]);
+        let inner = self.trained(&at("fc2"), &inner);
         self.g.add(&at("out"), &x, &inner)
     }
 
@@ -122,45 +116,31 @@ impl Net<'_> {
         let width = self.arch.width;
         let all = self.after_norm(&format!("block.{i}.norm1"), &format!("block.{i}.qkv"));
         [("q", 0), ("k", 1), ("v", 2)].map(|(name, part)| {
-            let columns = part * width..(part + 1) * width;
-            let rows = all.weight.chunks_exact(3 * width);
-            let weight = rows.flat_map(|row| row[columns.clone()].iter().copied()).collect();
-            let part = Linear { weight, bias: all.bias[columns].to_vec() };
-            self.linear(&format!("block.{i}.{name}"), x, [width, width], &part)
+            let part = all.columns(part * width..(part + 1) * width);
+            part.wire(self.g, &format!("block.{i}.{name}"), x)
         })
     }
 
     fn group(&mut self, at: usize, encoded: &Value, x: &Value) -> GroupPair {
         let channels = self.arch.group_channels(at);
-        let width = self.arch.width;
         let (norm, fc) = (format!("out.{at}.norm"), format!("out.{at}.fc"));
         let normed = self.normalised(&norm, x);
         let folded = self.after_norm(&norm, &fc);
-        let decoded = self.linear(&fc, &normed, [width, channels.len()], &folded);
+        let decoded = folded.wire(self.g, &fc, &normed);
         let encoded = self.g.columns(&format!("group.{at}.encoded"), encoded, channels);
         GroupPair { encoded, decoded }
     }
 
     /// Mean 0 and variance 1 over channels, without `gamma` and `beta`.
     fn normalised(&mut self, name: &str, x: &Value) -> Value {
-        let width = self.arch.width;
-        let ones = self.g.constant(&format!("{name}.ones"), &[width], &vec![1.0; width]);
-        self.g.layer_norm(name, x, &ones, NORM_EPS as f32)
+        self.g.normalised(name, x, NORM_EPS)
     }
 
-    /// The linear layer `name` with the `gamma` and `beta` of the norm before it:
-    /// `(gamma * n + beta) W + b = n (gamma W) + (beta W + b)`.
+    /// The linear layer `name` with the `gamma` and `beta` of the norm before it.
     fn after_norm(&self, norm: &str, name: &str) -> Linear {
-        let plain = self.read(name);
         let gamma = values(self.weights, &format!("{norm}.gamma"));
         let beta = values(self.weights, &format!("{norm}.beta"));
-        let mut bias: Vec<f64> = plain.bias.iter().map(|b| f64::from(*b)).collect();
-        let mut weight = Vec::with_capacity(plain.weight.len());
-        for ((row, g), b) in plain.weight.chunks_exact(bias.len()).zip(gamma).zip(beta) {
-            weight.extend(row.iter().map(|w| w * g));
-            bias.iter_mut().zip(row).for_each(|(o, w)| *o += f64::from(*b) * f64::from(*w));
-        }
-        Linear { weight, bias: bias.iter().map(|b| *b as f32).collect() }
+        self.read(name).after_norm(gamma, beta)
     }
 
     fn read(&self, name: &str) -> Linear {
@@ -168,14 +148,7 @@ impl Net<'_> {
         Linear { weight: part("weight"), bias: part("bias") }
     }
 
-    fn trained(&mut self, name: &str, x: &Value, shape: [usize; 2]) -> Value {
-        self.linear(name, x, shape, &self.read(name))
-    }
-
-    fn linear(&mut self, name: &str, x: &Value, shape: [usize; 2], layer: &Linear) -> Value {
-        let weight = self.g.weight(&format!("{name}.weight"), &shape, &layer.weight);
-        let bias = self.g.weight(&format!("{name}.bias"), &shape[1..], &layer.bias);
-        let product = self.g.matmul(&format!("{name}.product"), x, &weight);
-        self.g.add(name, &product, &bias)
+    fn trained(&mut self, name: &str, x: &Value) -> Value {
+        self.read(name).wire(self.g, name, x)
     }
 }

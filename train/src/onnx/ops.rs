@@ -135,6 +135,29 @@ impl GraphBuilder {
         self.node("AveragePool", name, &[x], attributes, shape)
     }
 
+    /// Maximum pooling of `[1, c, h, w]`, `pad` rows and columns of nothing on every side.
+    pub fn max_pool(
+        &mut self,
+        name: &str,
+        x: &Value,
+        kernel: usize,
+        stride: usize,
+        pad: usize,
+    ) -> Value {
+        let side = |side: usize| (side + 2 * pad).checked_sub(kernel).map(|r| r / stride + 1);
+        let shape = match x.shape.as_slice() {
+            [n, c, h, w] if stride > 0 => side(*h).zip(side(*w)).map(|(h, w)| vec![*n, *c, h, w]),
+            _ => None,
+        };
+        let shape = self.require(name, shape, &[x]);
+        let attributes = vec![
+            attr_ints("kernel_shape", &[kernel, kernel]),
+            attr_ints("pads", &[pad; 4]),
+            attr_ints("strides", &[stride, stride]),
+        ];
+        self.node("MaxPool", name, &[x], attributes, shape)
+    }
+
     /// Permutes the dimensions.
     pub fn transpose(&mut self, name: &str, x: &Value, perm: &[usize]) -> Value {
         let mut sorted = perm.to_vec();
@@ -184,6 +207,47 @@ impl GraphBuilder {
         let ends = self.integers(&format!("{name}.end"), &[range.end as i64]);
         let axes = self.integers(&format!("{name}.axis"), &[x.shape.len() as i64 - 1]);
         self.node("Slice", name, &[x, &starts, &ends, &axes], vec![], shape)
+    }
+
+    /// Rows `range` of the first dimension.
+    pub fn row_range(&mut self, name: &str, x: &Value, range: std::ops::Range<usize>) -> Value {
+        let fits = x.shape.split_first().filter(|(first, _)| range.end <= **first);
+        let shape = fits.map(|(_, rest)| [&[range.len()], rest].concat());
+        let shape = self.require(name, shape, &[x]);
+        let starts = self.integers(&format!("{name}.start"), &[range.start as i64]);
+        let ends = self.integers(&format!("{name}.end"), &[range.end as i64]);
+        let axes = self.integers(&format!("{name}.axis"), &[0]);
+        self.node("Slice", name, &[x, &starts, &ends, &axes], vec![], shape)
+    }
+
+    /// Softmax over the last dimension.
+    pub fn softmax(&mut self, name: &str, x: &Value) -> Value {
+        self.node("Softmax", name, &[x], vec![attr_int("axis", -1)], x.shape.clone())
+    }
+
+    /// Mean of tensors of one shape; of a single one, itself.
+    pub fn mean_of(&mut self, name: &str, parts: &[&Value]) -> Value {
+        let [first, rest @ ..] = parts else {
+            self.fail(name, "a mean of nothing");
+            return Value { name: name.to_owned(), shape: Vec::new() };
+        };
+        let mut sum = (*first).clone();
+        for (i, part) in rest.iter().enumerate() {
+            sum = self.add(&format!("{name}.sum{i}"), &sum, part);
+        }
+        if rest.is_empty() {
+            return sum;
+        }
+        let share = self.constant(&format!("{name}.share"), &[], &[1.0 / parts.len() as f32]);
+        self.mul(name, &sum, &share)
+    }
+
+    /// Mean 0 and variance 1 over the last dimension: a norm whose `gamma` and `beta` are folded
+    /// into the layer behind it.
+    pub fn normalised(&mut self, name: &str, x: &Value, epsilon: f64) -> Value {
+        let width = x.shape.last().copied().unwrap_or(0);
+        let ones = self.constant(&format!("{name}.ones"), &[width], &vec![1.0; width]);
+        self.layer_norm(name, x, &ones, epsilon as f32)
     }
 
     /// Normalises the last dimension to mean 0 and variance 1, then `* gamma`.

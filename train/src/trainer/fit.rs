@@ -387,6 +387,7 @@ fn facts(
     state: &State,
     encoder: &EncoderWeights,
 ) -> BundleFacts {
+    let terms = encoder.spec().terms();
     BundleFacts {
         name: options.name.clone(),
         preset: options.preset.as_str().to_owned(),
@@ -399,12 +400,11 @@ fn facts(
         created_utc: options.created_utc.clone(),
         storage: options.storage,
         classes: dataset.classes.clone(),
-        spdx: "Apache-2.0".to_owned(),
+        spdx: terms.spdx.to_owned(),
         notice: format!(
-            "Contains weights of the {} encoder, pretrained on ImageNet and published under the \
-             Apache License 2.0 (https://www.apache.org/licenses/LICENSE-2.0); batch normalisation \
-             is folded into the convolutions.",
-            encoder.name()
+            "Contains weights of the {} encoder, {}; normalisation is folded into its layers.",
+            encoder.name(),
+            terms.notice
         ),
     }
 }

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use crrd_train::arch::{Architecture, HostTensor, Weights};
 use crrd_train::encoder::EncoderWeights;
 use crrd_train::encoder::spec::EncoderSpec;
+use crrd_train::encoder::vit::VitSpec;
 use crrd_train::export::expected_weights;
 
 /// FNV-1a of a name: the start of its sequence.
@@ -30,7 +31,7 @@ fn uniform(seed: u64, index: u64) -> f32 {
 }
 
 /// `centre + spread * uniform` for every value of the tensor `name`.
-fn tensor(name: &str, shape: &[usize], centre: f32, spread: f32) -> HostTensor {
+pub(crate) fn formula(name: &str, shape: &[usize], centre: f32, spread: f32) -> HostTensor {
     let seed = seed(name);
     let count = shape.iter().product::<usize>() as u64;
     let values = (0..count).map(|i| centre + spread * uniform(seed, i)).collect();
@@ -42,20 +43,39 @@ pub(crate) fn encoder_weights(name: &str) -> EncoderWeights {
     EncoderWeights::from_tensors(encoder_tensors(name), "0".repeat(64)).unwrap()
 }
 
-/// Encoder tensors by formula: convolutions that keep the variance, mild batch normalisation.
+/// Encoder tensors by formula.
 pub(crate) fn encoder_tensors(name: &str) -> BTreeMap<String, HostTensor> {
-    let spec = EncoderSpec::named(name).unwrap();
+    spec_tensors(&EncoderSpec::named(name).unwrap())
+}
+
+/// The vision transformer that is small enough for tests.
+pub(crate) const REDUCED_VIT: EncoderSpec = EncoderSpec::Vit(VitSpec {
+    name: "vit_reduced",
+    width: 48,
+    heads: 3,
+    depth: 10,
+    used: 10,
+    table: 7,
+});
+
+/// Weights of [`REDUCED_VIT`] by formula.
+pub(crate) fn reduced_vit() -> EncoderWeights {
+    EncoderWeights::with_spec(REDUCED_VIT, spec_tensors(&REDUCED_VIT), "0".repeat(64)).unwrap()
+}
+
+/// Layers that keep the variance, mild normalisation.
+fn spec_tensors(spec: &EncoderSpec) -> BTreeMap<String, HostTensor> {
     spec.tensors()
         .into_iter()
         .map(|(name, shape)| {
             let fan_in: usize = shape[1..].iter().product();
             let (centre, spread) = match name.rsplit('.').next().unwrap() {
-                "running_mean" | "bias" => (0.0, 0.25),
-                "running_var" => (1.0, 0.5),
-                _ if name.contains("_bn") => (1.0, 0.25),
+                "running_mean" | "bias" | "cls_token" | "reg_token" | "pos_embed" => (0.0, 0.25),
+                "running_var" | "gamma" => (1.0, 0.5),
+                _ if shape.len() == 1 => (1.0, 0.25),
                 _ => (0.0, (6.0 / fan_in as f32).sqrt()),
             };
-            let tensor = tensor(&name, &shape, centre, spread);
+            let tensor = formula(&name, &shape, centre, spread);
             (name, tensor)
         })
         .collect()
@@ -77,7 +97,7 @@ pub(crate) fn weights(arch: &Architecture) -> Weights {
                 "weight" => (0.0, (3.0 / fan_in as f32).sqrt()),
                 _ => (0.0, 0.25),
             };
-            let tensor = tensor(&name, &shape, centre, spread);
+            let tensor = formula(&name, &shape, centre, spread);
             (name, tensor)
         })
         .collect()
