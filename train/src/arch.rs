@@ -24,6 +24,14 @@
 //! 7. `M = w A + (1 - w) S`, Gaussian smoothing (normalised kernel, edge-replicating border),
 //!    score = mean of the largest `score_fraction` of the map's pixels (count rounded up).
 //!
+//! That is the scheme `Projected`. The published one, `Averaged`, differs in five places: (1) taps
+//! are not standardised (`taps.mean` 0, `taps.std` 1), there is one for each group, and the
+//! encoder's extra tokens (class, registers) run through the decoder before the grid's and are
+//! dropped from `E_g` and `D_g`; (2) the bottleneck sees the mean of the taps, with dropout before
+//! it, after its GELU and after it, and there is no `position`; (3) LayerNorm eps is
+//! [`AVERAGED_NORM_EPS`]; (4) `D_g` is the mean of the `depth / groups` states up to
+//! `after_block`, without `out.*`; and (5) `A` is upsampled with aligned corners.
+//!
 //! Weight names (row-major f32; linear weights are `[in, out]`, convolutions `[out, in, kh, kw]`):
 //! `taps.mean [C]`, `taps.std [C]`, `bottleneck.{fc1,fc2}.{weight,bias}`, `position [N, width]`,
 //! `block.{i}.{norm1,norm2}.{gamma,beta}`, `block.{i}.{qkv,proj,fc1,fc2}.{weight,bias}` (qkv is
@@ -34,8 +42,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::encoder::vit::{EXTRA_TOKENS, PATCH};
+use crate::resample::{Axis, upsampling, upsampling_corners};
+
 /// LayerNorm epsilon of the decoder.
 pub const NORM_EPS: f64 = 1e-6;
+/// The same of the published scheme.
+pub const AVERAGED_NORM_EPS: f64 = 1e-8;
 /// Added to the linear-attention denominator.
 pub const ATTENTION_EPS: f64 = 1e-6;
 
@@ -59,6 +72,22 @@ pub struct Group {
     pub after_block: usize,
 }
 
+/// How taps enter the decoder and how its reconstructions leave it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Scheme {
+    /// Standardised taps side by side in, one projection for each group out.
+    #[default]
+    Projected,
+    /// The published one: the mean of the taps in, means of blocks out.
+    Averaged {
+        /// Tokens of the encoder before those of the grid: class and registers.
+        extra: usize,
+        /// Probability that an element around the bottleneck is dropped in training.
+        dropout: f32,
+    },
+}
+
 /// Everything that fixes the shape of a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Architecture {
@@ -72,6 +101,9 @@ pub struct Architecture {
     pub grid: usize,
     /// Tap groups in channel order.
     pub groups: Vec<Group>,
+    /// How taps and decoder are joined.
+    #[serde(default)]
+    pub scheme: Scheme,
     /// Hidden size of the bottleneck.
     pub bottleneck: usize,
     /// Decoder width.
@@ -105,6 +137,62 @@ impl Architecture {
     /// Tokens `N`.
     pub fn tokens(&self) -> usize {
         self.grid * self.grid
+    }
+
+    /// Tokens of the encoder before those of the grid.
+    pub fn extra_tokens(&self) -> usize {
+        match self.scheme {
+            Scheme::Projected => 0,
+            Scheme::Averaged { extra, .. } => extra,
+        }
+    }
+
+    /// Rows of a picture's features: extra tokens, then the grid's.
+    pub fn rows(&self) -> usize {
+        self.extra_tokens() + self.tokens()
+    }
+
+    /// Values of a picture's features.
+    pub fn features(&self) -> usize {
+        self.rows() * self.channels()
+    }
+
+    /// Whether channels are standardised, projected back, and tokens have positions.
+    pub fn is_projected(&self) -> bool {
+        self.scheme == Scheme::Projected
+    }
+
+    /// Channels of a row that enter the bottleneck.
+    pub fn input_channels(&self) -> usize {
+        match self.scheme {
+            Scheme::Projected => self.channels(),
+            Scheme::Averaged { .. } => self.width,
+        }
+    }
+
+    /// LayerNorm epsilon of the decoder.
+    pub fn norm_eps(&self) -> f64 {
+        match self.scheme {
+            Scheme::Projected => NORM_EPS,
+            Scheme::Averaged { .. } => AVERAGED_NORM_EPS,
+        }
+    }
+
+    /// Blocks, from 0, whose states make the reconstruction of group `g`.
+    pub fn group_blocks(&self, g: usize) -> std::ops::Range<usize> {
+        let end = self.groups[g].after_block;
+        match self.scheme {
+            Scheme::Projected => end - 1..end,
+            Scheme::Averaged { .. } => end - self.depth / self.groups.len()..end,
+        }
+    }
+
+    /// How the distance map gets from the grid to the map's size.
+    pub fn distance_upsampling(&self) -> Axis {
+        match self.scheme {
+            Scheme::Projected => upsampling(self.grid, self.map),
+            Scheme::Averaged { .. } => upsampling_corners(self.grid, self.map),
+        }
     }
 
     /// Channel range of group `g` in the concatenated features.
@@ -150,6 +238,7 @@ pub fn edge() -> Architecture {
         input: 256,
         taps: lite0_taps(32),
         grid: 32,
+        scheme: Scheme::Projected,
         groups: vec![
             Group { taps: vec![0, 1], after_block: 3 },
             Group { taps: vec![2, 3], after_block: 2 },
@@ -185,4 +274,43 @@ pub fn tiny() -> Architecture {
         head: [32, 16],
         ..edge()
     }
+}
+
+/// The published model on the DINOv2 encoder `encoder` of `width` channels whose blocks `low` and
+/// `high` are averaged: 392 px, eight blocks as wide as the encoder.
+fn paper(encoder: &str, width: usize, [low, high]: [&str; 2]) -> Architecture {
+    let tap = |name: &str| Tap { name: name.to_owned(), channels: width, stride: PATCH };
+    Architecture {
+        encoder: encoder.to_owned(),
+        input: 28 * PATCH,
+        taps: vec![tap(low), tap(high)],
+        grid: 28,
+        scheme: Scheme::Averaged { extra: EXTRA_TOKENS, dropout: 0.2 },
+        groups: vec![
+            Group { taps: vec![0], after_block: 8 },
+            Group { taps: vec![1], after_block: 4 },
+        ],
+        bottleneck: 4 * width,
+        width,
+        heads: width / 64,
+        mlp_ratio: 4,
+        depth: 8,
+        head: [128, 64],
+        ..edge()
+    }
+}
+
+/// The published model on ViT-S.
+pub fn paper_s() -> Architecture {
+    paper("vit_small_patch14_reg4_dinov2", 384, ["b2+3+4+5", "b6+7+8+9"])
+}
+
+/// The published model on ViT-B.
+pub fn paper_b() -> Architecture {
+    paper("vit_base_patch14_reg4_dinov2", 768, ["b2+3+4+5", "b6+7+8+9"])
+}
+
+/// The published model on ViT-L.
+pub fn paper_l() -> Architecture {
+    paper("vit_large_patch14_reg4_dinov2", 1024, ["b4+6+8+10", "b12+14+16+18"])
 }

@@ -27,7 +27,7 @@ const DEVIATION_MIN: f64 = 1e-3;
 
 /// Anything that turns a picture into features; the real one is [`FrozenEncoder`].
 pub trait Encode: Sync {
-    /// Encodes `rgb` (`input * input * 3` bytes) into `out` (`tokens * channels`, channels last).
+    /// Encodes `rgb` (`input * input * 3` bytes) into `out` (`rows * channels`, channels last).
     ///
     /// # Errors
     /// When a length is wrong or the runtime fails.
@@ -52,7 +52,7 @@ pub struct Picture {
 /// Features of a damaged picture and where the damage is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Variant {
-    /// `tokens * channels`, raw, channels last.
+    /// `rows * channels`, raw, channels last.
     pub features: Vec<f16>,
     /// `input * input`, 0 or 1.
     pub mask: Vec<u8>,
@@ -83,7 +83,7 @@ impl<'a> Material<'a> {
         workers: &Workers,
     ) -> Self {
         let foregrounds = workers.map(pictures.len(), |i| foreground(&pictures[i].rgb));
-        let values = arch.tokens() * arch.channels();
+        let values = arch.features();
         Self { pictures, synthesizer, encoder, seed, values, foregrounds }
     }
 
@@ -161,7 +161,7 @@ impl Cache {
     /// Variants of each picture that fit into [`CACHE_BYTES_MAX`], at most `wanted`; `None` when
     /// not even one does.
     pub fn variants_that_fit(arch: &Architecture, pictures: usize, wanted: usize) -> Option<usize> {
-        let features = arch.tokens() * arch.channels() * size_of::<f16>();
+        let features = arch.features() * size_of::<f16>();
         let mask = arch.input * arch.input;
         let room = (CACHE_BYTES_MAX / pictures.max(1)).checked_sub(features)?;
         let fit = (room / (features + mask)).min(wanted);
@@ -260,6 +260,11 @@ impl Statistics {
             mean: mean.iter().map(|&m| m as f32).collect(),
             deviation: spread.iter().map(|&s| s.max(floor) as f32).collect(),
         }
+    }
+
+    /// Those that change nothing.
+    pub fn identity(channels: usize) -> Self {
+        Self { mean: vec![0.0; channels], deviation: vec![1.0; channels] }
     }
 
     /// Standardises one row of raw half-precision features into `out`.

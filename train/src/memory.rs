@@ -64,7 +64,7 @@ impl Need {
     pub fn bytes(&self, arch: &Architecture, (share, tokens): (usize, usize)) -> u64 {
         let n = |v: usize| v as u64;
         let rgb = n(arch.input * arch.input) * 3;
-        let features = n(arch.tokens() * arch.channels()) * 2;
+        let features = n(arch.features()) * 2;
         let mask = n(arch.input * arch.input);
         // Decoded once for the data set, once for what is trained on.
         let picture = 2 * rgb + features + n(self.variants) * (features + mask);

@@ -29,6 +29,19 @@ pub fn upsampling(input: usize, output: usize) -> Axis {
     Axis { rows: output, columns: input, values }
 }
 
+/// Bilinear interpolation from `input` to `output` pixels whose first and last pixels coincide.
+pub fn upsampling_corners(input: usize, output: usize) -> Axis {
+    let mut values = vec![0.0; output * input];
+    let scale = (input - 1) as f64 / output.saturating_sub(1).max(1) as f64;
+    for (o, row) in values.chunks_exact_mut(input).enumerate() {
+        let position = (o as f64 * scale).clamp(0.0, (input - 1) as f64);
+        let low = position.floor() as usize;
+        row[low] += 1.0 - (position - low as f64);
+        row[(low + 1).min(input - 1)] += position - low as f64;
+    }
+    Axis { rows: output, columns: input, values }
+}
+
 /// Gaussian smoothing of `side` pixels by `kernel` (odd) taps of `sigma`, normalised, the border
 /// pixel repeated outwards.
 pub fn smoothing(side: usize, kernel: usize, sigma: f64) -> Axis {
@@ -105,6 +118,19 @@ mod tests {
             0.25, 0.75, 0.0,
             0.0, 0.75, 0.25,
             0.0, 0.25, 0.75,
+            0.0, 0.0, 1.0,
+        ]);
+    }
+
+    #[test]
+    fn aligned_corners_keep_the_first_and_the_last_pixel() {
+        let up = upsampling_corners(3, 5);
+        #[rustfmt::skip]
+        assert_eq!(up.to_f32(), [
+            1.0, 0.0, 0.0,
+            0.5, 0.5, 0.0,
+            0.0, 1.0, 0.0,
+            0.0, 0.5, 0.5,
             0.0, 0.0, 1.0,
         ]);
     }

@@ -3,21 +3,21 @@
 //! Progress instead of iteration numbers: a stage that is given three minutes and one that is
 //! given an hour run through the same schedule.
 
-/// Share of a stage over which the learning rate rises.
-const WARM_UP: f64 = 0.02;
+/// Share of a stage over which the learning rate rises, unless a preset has its own.
+pub const WARM_UP: f64 = 0.02;
 /// Share of a stage over which hard mining comes in.
 const MINING_RAMP: f64 = 0.1;
 /// Final share of positions that count as easy.
 pub const EASY_SHARE: f64 = 0.9;
 
-/// Learning rate: linear warm-up to `peak`, then a cosine down to `floor`.
-pub fn learning_rate(progress: f64, peak: f64, floor: f64) -> f64 {
+/// Learning rate: linear up to `peak` over the share `warm_up`, then a cosine down to `floor`.
+pub fn learning_rate(progress: f64, warm_up: f64, peak: f64, floor: f64) -> f64 {
     let p = progress.clamp(0.0, 1.0);
-    if p < WARM_UP {
+    if p < warm_up {
         // Never zero: the first step must move.
-        return peak * (p / WARM_UP).max(0.05);
+        return peak * (p / warm_up).max(0.05);
     }
-    let along = (p - WARM_UP) / (1.0 - WARM_UP);
+    let along = (p - warm_up) / (1.0 - warm_up);
     floor + (peak - floor) * 0.5 * (1.0 + (std::f64::consts::PI * along).cos())
 }
 
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn the_rate_rises_then_falls_to_its_floor() {
-        let rate = |p| learning_rate(p, 2e-3, 2e-4);
+        let rate = |p| learning_rate(p, WARM_UP, 2e-3, 2e-4);
         assert!(rate(0.0) > 0.0 && rate(0.0) < rate(0.01) && rate(0.01) < rate(0.02));
         assert!((rate(0.02) - 2e-3).abs() < 1e-9);
         assert!((rate(1.0) - 2e-4).abs() < 1e-9);

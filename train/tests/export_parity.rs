@@ -8,7 +8,9 @@ use crrd_train::encoder::{EncoderWeights, FrozenEncoder};
 use crrd_train::export::model;
 use crrd_train::onnx::Storage;
 use crrd_train::plan::Plan;
-use export_support::{difference_and_range, encoder_weights, picture, reference, weights};
+use export_support::{
+    difference_and_range, encoder_weights, picture, reduced_paper, reduced_vit, reference, weights,
+};
 
 /// The project's parity bound: a fraction of the map's range.
 const TOLERANCE: f64 = 1e-3;
@@ -48,6 +50,13 @@ fn exported_presets_equal_the_reference_with_the_mask_folded() {
         assert!(off.map < TOLERANCE, "map differs by {} of its range", off.map);
         assert!(off.score < TOLERANCE, "score differs by {} of the range", off.score);
     }
+}
+
+#[test]
+fn the_published_scheme_equals_the_reference_with_extra_tokens_and_the_mask_folded() {
+    let arch = reduced_paper();
+    let off = compare(&arch, &reduced_vit(), &weights(&arch), Storage::Fp32);
+    assert!(off.map < TOLERANCE && off.score < TOLERANCE, "{} {}", off.map, off.score);
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             })?;
             let encoder = FrozenEncoder::with_storage(&weights, &arch, Storage::Fp32)?;
             let encoded = set.images.par_iter().map(|image| {
-                let mut values = vec![0f32; arch.tokens() * arch.channels()];
+                let mut values = vec![0f32; arch.features()];
                 encoder.encode(&image.rgb, &mut values)?;
                 Ok((image, pooled(values.iter().copied(), arch.channels())))
             });

@@ -39,10 +39,11 @@ pub(super) struct Args {
     /// Seed of everything random.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Time budget, everything included; by default 22 (edge) or 2.5 (tiny).
+    /// Time budget, everything included; by default 22 (edge) or 2.5 (tiny), none for paper-*.
     #[arg(long, value_name = "M", conflicts_with = "iterations")]
     minutes: Option<f64>,
-    /// Decoder iterations instead of a time budget: runs with the same seed are then equal.
+    /// Decoder iterations instead of a time budget: runs with the same seed are then equal; by
+    /// default 10000 for paper-*.
     #[arg(long, value_name = "N")]
     iterations: Option<usize>,
     /// Encoder weights, from `crrd-train import-encoder`.
@@ -114,6 +115,10 @@ fn options(args: Args) -> anyhow::Result<FitOptions> {
     let out_name = args.out.file_name().context("--out must name a folder")?;
     let name = args.name.clone().unwrap_or_else(|| out_name.to_string_lossy().into_owned());
     let command = command(&args);
+    let iterations = match args.minutes {
+        None => args.iterations.or(args.preset.iterations()),
+        Some(_) => None,
+    };
     Ok(FitOptions {
         name,
         command,
@@ -122,7 +127,7 @@ fn options(args: Args) -> anyhow::Result<FitOptions> {
         preset: args.preset,
         seed: args.seed,
         minutes: args.minutes,
-        iterations: args.iterations,
+        iterations,
         encoder: args.encoder,
         textures: args.textures,
         threads,

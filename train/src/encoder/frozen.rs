@@ -36,10 +36,10 @@ impl FrozenEncoder {
     ) -> Result<Self> {
         let model = encoder_model(weights, arch, storage)?;
         let plan = Plan::new(&model, arch.input).map_err(backend)?;
-        Ok(Self { plan, features: arch.tokens() * arch.channels() })
+        Ok(Self { plan, features: arch.features() })
     }
 
-    /// Encodes `rgb` (`input * input * 3` bytes) into `out` (`tokens * channels`, channels last,
+    /// Encodes `rgb` (`input * input * 3` bytes) into `out` (`rows * channels`, channels last,
     /// taps in order, not standardised).
     ///
     /// # Errors
@@ -57,13 +57,13 @@ impl FrozenEncoder {
         self.plan.run(rgb, |_, values| out.copy_from_slice(values)).map_err(backend)
     }
 
-    /// Features of one picture: `tokens * channels`.
+    /// Features of one picture: `rows * channels`.
     pub fn features(&self) -> usize {
         self.features
     }
 }
 
-/// The encoder-only graph: `image` in, `features` `[tokens, channels]` out.
+/// The encoder-only graph: `image` in, `features` `[rows, channels]` out.
 ///
 /// # Errors
 /// When the weights do not serve the architecture.

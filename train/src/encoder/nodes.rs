@@ -21,6 +21,14 @@ pub fn check(arch: &Architecture, spec: &EncoderSpec) -> Result<()> {
     if arch.encoder != spec.name() {
         return fail(format!("the model wants {}, the weights are {}", arch.encoder, spec.name()));
     }
+    let extra = arch.extra_tokens();
+    if extra > 0 && extra != spec.extra_tokens() {
+        return fail(format!(
+            "{} has {} extra tokens, not {extra}",
+            spec.name(),
+            spec.extra_tokens()
+        ));
+    }
     let multiple = spec.input_multiple();
     if arch.input == 0 || !arch.input.is_multiple_of(multiple) {
         return fail(format!("input side {} is not a multiple of {multiple}", arch.input));
@@ -36,6 +44,9 @@ pub fn check(arch: &Architecture, spec: &EncoderSpec) -> Result<()> {
             ));
         }
         let side = arch.input / tap.stride;
+        if extra > 0 && side != arch.grid {
+            return fail(format!("grid {} is not that of the encoder, {side}", arch.grid));
+        }
         if arch.grid == 0 || !(side.is_multiple_of(arch.grid) || arch.grid.is_multiple_of(side)) {
             return fail(format!(
                 "grid {} is no whole multiple or fraction of tap `{}`'s side {side}",
@@ -59,7 +70,7 @@ pub(super) struct Source<'a> {
 pub type Statistics<'a> = (&'a [f32], &'a [f32]);
 
 /// Adds the input `image` (UINT8 `[1, side, side, 3]`) and the encoder; gives each tap on the
-/// grid as `[tokens, channels]` in the order of `arch.taps`, standardised when there are
+/// grid as `[rows, channels]` in the order of `arch.taps`, standardised when there are
 /// statistics.
 ///
 /// # Errors
@@ -76,6 +87,10 @@ pub fn encoder(
     let mut taps: Vec<Option<Value>> = vec![None; arch.taps.len()];
     let mut take = |g: &mut GraphBuilder, name: &str, x: &Value| {
         let Some(at) = arch.taps.iter().position(|t| t.name == name) else { return };
+        if arch.extra_tokens() > 0 {
+            taps[at] = Some(x.clone());
+            return;
+        }
         let planes = match spec {
             EncoderSpec::Vit(_) => planes(g, arch, name, x, spec.extra_tokens()),
             EncoderSpec::Lite(_) | EncoderSpec::Resnet(_) => x.clone(),

@@ -5,7 +5,7 @@
 //! a slow path in some runtimes.
 
 use super::weights::values;
-use crate::arch::{ATTENTION_EPS, Architecture, NORM_EPS, Weights};
+use crate::arch::{ATTENTION_EPS, Architecture, Weights};
 use crate::linear::Linear;
 use crate::onnx::{GraphBuilder, Value};
 
@@ -23,18 +23,22 @@ pub(super) fn wire(
     taps: &[Value],
 ) -> Vec<GroupPair> {
     let mut net = Net { g, arch, weights };
-    let encoded = net.g.concat("features", &taps.iter().collect::<Vec<_>>(), 1);
+    let taps: Vec<&Value> = taps.iter().collect();
+    let encoded = match arch.is_projected() {
+        true => net.g.concat("features", &taps, 1),
+        false => net.g.mean_of("features", &taps),
+    };
     let mut x = net.bottleneck(&encoded);
-    let mut pairs: Vec<Option<GroupPair>> = arch.groups.iter().map(|_| None).collect();
+    let mut states = Vec::with_capacity(arch.depth);
     for i in 0..arch.depth {
         x = net.block(i, &x);
-        for (at, group) in arch.groups.iter().enumerate() {
-            if group.after_block == i + 1 {
-                pairs[at] = Some(net.group(at, &encoded, &x));
-            }
-        }
+        states.push(x.clone());
     }
-    pairs.into_iter().flatten().collect()
+    let group = |at: usize| match arch.is_projected() {
+        true => net.group(at, &encoded, &states[arch.groups[at].after_block - 1]),
+        false => net.mean_group(at, &taps, &states),
+    };
+    (0..arch.groups.len()).map(group).collect()
 }
 
 struct Net<'a> {
@@ -53,6 +57,9 @@ impl Net<'_> {
         fc1.weight.iter_mut().for_each(|w| *w *= keep);
         let x = fc1.wire(self.g, "bottleneck.fc1", features);
         let x = self.g.gelu("bottleneck.gelu", &x);
+        if !self.arch.is_projected() {
+            return self.trained("bottleneck.fc2", &x);
+        }
         let w2 = self.g.weight(
             "bottleneck.fc2.weight",
             &[hidden, width],
@@ -89,7 +96,7 @@ impl Net<'_> {
 
     fn attention(&mut self, i: usize, x: &Value) -> Value {
         let at = |part: &str| format!("block.{i}.{part}");
-        let (n, width, heads) = (self.arch.tokens(), self.arch.width, self.arch.heads);
+        let (n, width, heads) = (self.arch.rows(), self.arch.width, self.arch.heads);
         let per_head = [n, heads, width / heads];
         let [q, k, v] = self.qkv(i, x);
         let q = self.g.elu_plus_one(&at("q.positive"), &q);
@@ -131,9 +138,22 @@ impl Net<'_> {
         GroupPair { encoded, decoded }
     }
 
+    /// The published reading: a tap as it is, and the mean of some blocks, extra tokens dropped.
+    fn mean_group(&mut self, at: usize, taps: &[&Value], states: &[Value]) -> GroupPair {
+        let grid = self.arch.extra_tokens()..self.arch.rows();
+        let members: Vec<&Value> = states[self.arch.group_blocks(at)].iter().collect();
+        let name = |part: &str| format!("group.{at}.{part}");
+        let decoded = self.g.mean_of(&name("mean"), &members);
+        let tap = taps[self.arch.groups[at].taps[0]];
+        GroupPair {
+            encoded: self.g.row_range(&name("encoded"), tap, grid.clone()),
+            decoded: self.g.row_range(&name("decoded"), &decoded, grid),
+        }
+    }
+
     /// Mean 0 and variance 1 over channels, without `gamma` and `beta`.
     fn normalised(&mut self, name: &str, x: &Value) -> Value {
-        self.g.normalised(name, x, NORM_EPS)
+        self.g.normalised(name, x, self.arch.norm_eps())
     }
 
     /// The linear layer `name` with the `gamma` and `beta` of the norm before it.

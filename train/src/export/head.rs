@@ -129,7 +129,7 @@ impl Head<'_> {
         let (kernel, sigma) = self.arch.smoothing;
         let smooth = smoothing(map, kernel, f64::from(sigma));
         let weight = f64::from(self.arch.distance_weight);
-        let a = smooth.after(&upsampling(grid, map));
+        let a = smooth.after(&self.arch.distance_upsampling());
         let s = smooth.after(&upsampling(2 * grid, map));
         let a = self.resampled("map.distance", distance, &a, weight);
         let s = self.resampled("map.segmentation", segmentation, &s, 1.0 - weight);

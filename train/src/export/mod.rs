@@ -93,8 +93,9 @@ pub fn model(
     check_architecture(arch)?;
     check_weights(arch, weights)?;
     let mut g = GraphBuilder::new("crr", storage);
-    let statistics = (values(weights, "taps.mean"), values(weights, "taps.std"));
-    let taps = nodes::encoder(&mut g, arch, encoder, Some(statistics)).map_err(|e| {
+    let statistics =
+        arch.is_projected().then(|| (values(weights, "taps.mean"), values(weights, "taps.std")));
+    let taps = nodes::encoder(&mut g, arch, encoder, statistics).map_err(|e| {
         ExportError::with_source(ExportErrorKind::Architecture, "the encoder does not fit", e)
     })?;
     let groups = decoder::wire(&mut g, arch, weights, &taps);

@@ -1,7 +1,7 @@
 //! What an architecture must satisfy and which weights it has.
 
 use super::{ExportError, ExportErrorKind, Result};
-use crate::arch::{Architecture, Weights};
+use crate::arch::{Architecture, Group, Scheme, Weights};
 
 /// Largest side of picture, grid or map in pixels: keeps a mistyped number from asking for
 /// gigabytes of constants.
@@ -31,6 +31,10 @@ pub fn check_architecture(arch: &Architecture) -> Result<()> {
             arch.groups.iter().all(|g| (1..=arch.depth).contains(&g.after_block)),
             "a group must be read after one of the blocks",
         ),
+        (
+            averaged_fits(arch),
+            "averaged: a tap as wide as the decoder and enough blocks for each group",
+        ),
         ((0.0..1.0).contains(&arch.mask_probability), "mask_probability must be in [0, 1)"),
         (unit.contains(&arch.distance_weight), "distance_weight must be in [0, 1]"),
         (arch.score_fraction > 0.0 && arch.score_fraction <= 1.0, "score_fraction: above 0, to 1"),
@@ -43,6 +47,16 @@ pub fn check_architecture(arch: &Architecture) -> Result<()> {
             Err(ExportError::new(ExportErrorKind::Architecture, text))
         }
     }
+}
+
+/// Whether the published scheme can be read with these groups.
+fn averaged_fits(arch: &Architecture) -> bool {
+    let Scheme::Averaged { dropout, .. } = arch.scheme else { return true };
+    let share = arch.depth / arch.groups.len().max(1);
+    let alone = |g: &Group| g.taps.len() == 1 && arch.taps[g.taps[0]].channels == arch.width;
+    (0.0..1.0).contains(&dropout)
+        && arch.taps.len() == arch.groups.len()
+        && arch.groups.iter().all(|g| alone(g) && share > 0 && g.after_block >= share)
 }
 
 /// Names and shapes of all trained tensors of `arch`, in the order of its module documentation.
@@ -61,9 +75,11 @@ pub fn expected_weights(arch: &Architecture) -> Vec<(String, Vec<usize>)> {
     let norm = |prefix: String| {
         [(format!("{prefix}.gamma"), vec![w]), (format!("{prefix}.beta"), vec![w])]
     };
-    all.extend(linear("bottleneck.fc1".to_owned(), c, arch.bottleneck));
+    all.extend(linear("bottleneck.fc1".to_owned(), arch.input_channels(), arch.bottleneck));
     all.extend(linear("bottleneck.fc2".to_owned(), arch.bottleneck, w));
-    all.push(("position".to_owned(), vec![arch.tokens(), w]));
+    if arch.is_projected() {
+        all.push(("position".to_owned(), vec![arch.tokens(), w]));
+    }
     for i in 0..arch.depth {
         all.extend(norm(format!("block.{i}.norm1")));
         all.extend(norm(format!("block.{i}.norm2")));
@@ -73,7 +89,8 @@ pub fn expected_weights(arch: &Architecture) -> Vec<(String, Vec<usize>)> {
         all.extend(linear(format!("block.{i}.fc2"), hidden, w));
     }
     let grouped: usize = (0..arch.groups.len()).map(|g| arch.group_channels(g).len()).sum();
-    for g in 0..arch.groups.len() {
+    let projections = if arch.is_projected() { arch.groups.len() } else { 0 };
+    for g in 0..projections {
         all.extend(norm(format!("out.{g}.norm")));
         all.extend(linear(format!("out.{g}.fc"), w, arch.group_channels(g).len()));
     }
@@ -117,4 +134,33 @@ pub fn check_weights(arch: &Architecture, weights: &Weights) -> Result<()> {
 /// Values of the weight `name`, which [`check_weights`] has seen.
 pub(super) fn values<'a>(weights: &'a Weights, name: &str) -> &'a [f32] {
     weights.get(name).map_or(&[], |t| &t.values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::{paper_b, paper_l, paper_s};
+    use crate::encoder::spec::EncoderSpec;
+
+    #[test]
+    fn the_published_models_have_the_published_number_of_parameters() {
+        // Millions: the whole encoder (all blocks, last norm), bottleneck and decoder; no head.
+        // No figure is published for ViT-L: only that it is built.
+        for (arch, published) in
+            [(paper_s(), Some(37.4)), (paper_b(), Some(148.0)), (paper_l(), None)]
+        {
+            check_architecture(&arch).unwrap();
+            let Some(EncoderSpec::Vit(encoder)) = EncoderSpec::named(&arch.encoder) else {
+                panic!("{} is no vision transformer", arch.encoder)
+            };
+            let counted = |name: &str| !name.starts_with("taps.") && !name.starts_with("head.");
+            let all = expected_weights(&arch);
+            let trained = all.iter().filter(|(name, _)| counted(name));
+            let trained: usize = trained.map(|(_, shape)| shape.iter().product::<usize>()).sum();
+            let millions = (encoder.parameters() + trained) as f64 / 1e6;
+            if let Some(published) = published {
+                assert!((millions - published).abs() < 0.05, "{}: {millions}", arch.encoder);
+            }
+        }
+    }
 }

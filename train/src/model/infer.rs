@@ -21,7 +21,19 @@ pub struct Compared {
     pub products: Vec<f32>,
 }
 
-/// Runs the decoder on standardised features of whole pictures (`[pictures * tokens, C]`) and
+/// What enters the bottleneck of standardised features `[rows, C]`: all channels, or the mean of
+/// the taps.
+pub fn decoder_input(arch: &Architecture, features: &[f32]) -> Vec<f32> {
+    if arch.is_projected() {
+        return features.to_vec();
+    }
+    let (width, share) = (arch.input_channels(), 1.0 / arch.taps.len() as f32);
+    let mean = |row: &[f32], c: usize| row[c..].iter().step_by(width).sum::<f32>() * share;
+    let rows = features.chunks_exact(arch.channels());
+    rows.flat_map(|row| (0..width).map(move |c| mean(row, c))).collect()
+}
+
+/// Runs the decoder on standardised features of whole pictures (`[pictures * rows, C]`) and
 /// compares; no gradients. `device` is one without autodiff.
 pub fn compare(
     arch: &Architecture,
@@ -30,17 +42,19 @@ pub fn compare(
     device: &Device,
 ) -> Vec<Compared> {
     let (n, c) = (arch.tokens(), arch.channels());
-    let pictures = features.len() / (n * c);
+    let rows = arch.rows();
+    let pictures = features.len() / (rows * c);
     // Inference sees the mean of the training mask.
     let keep = 1.0 - arch.mask_probability;
-    let input = features.iter().map(|v| v * keep).collect();
-    let input = tensor_from(input, [pictures * n, c], device);
+    let mut input = decoder_input(arch, features);
+    input.iter_mut().for_each(|v| *v *= keep);
+    let input = tensor_from(input, [pictures * rows, arch.input_channels()], device);
     let lifted = Lifted::frozen(weights, device);
     let reading = Decoder::new(&lifted, arch).run(input, pictures, None);
     let outputs: Vec<Vec<f32>> = reading.groups.into_iter().map(host_values).collect();
     let mut all = Vec::with_capacity(pictures);
     for p in 0..pictures {
-        let encoded = &features[p * n * c..(p + 1) * n * c];
+        let encoded = &features[(p * rows + arch.extra_tokens()) * c..(p + 1) * rows * c];
         let mut one = Compared { distance: vec![0.0; n], products: vec![0.0; n * c] };
         for (g, output) in outputs.iter().enumerate() {
             let size = arch.group_channels(g).len();
@@ -114,7 +128,7 @@ pub fn resample(x: &[f32], axis: &Axis) -> Vec<f32> {
 pub fn fuse(arch: &Architecture, distance: &[f32], probabilities: &[f32]) -> (Vec<f32>, f32) {
     let (kernel, sigma) = arch.smoothing;
     let smooth = smoothing(arch.map, kernel, f64::from(sigma));
-    let a = resample(distance, &smooth.after(&upsampling(arch.grid, arch.map)));
+    let a = resample(distance, &smooth.after(&arch.distance_upsampling()));
     let s = resample(probabilities, &smooth.after(&upsampling(2 * arch.grid, arch.map)));
     let w = arch.distance_weight;
     let map: Vec<f32> = a.iter().zip(&s).map(|(a, s)| w * a + (1.0 - w) * s).collect();

@@ -69,10 +69,15 @@ pub fn init_decoder(arch: &Architecture, rng: &mut ChaCha8Rng) -> Weights {
     let hidden = w * arch.mlp_ratio;
     let mut b = Builder { weights: Weights::new(), rng };
     // The bottleneck sees standardised features and has no residual path, so its weights keep
-    // the variance; the blocks start near the identity.
-    b.linear("bottleneck.fc1", c, arch.bottleneck, (2.0 / c as f32).sqrt());
-    b.linear("bottleneck.fc2", arch.bottleneck, w, (2.0 / arch.bottleneck as f32).sqrt());
-    b.random("position", &[arch.tokens(), w], 0.02);
+    // the variance; the blocks start near the identity. The published scheme starts all alike.
+    if arch.is_projected() {
+        b.linear("bottleneck.fc1", c, arch.bottleneck, (2.0 / c as f32).sqrt());
+        b.linear("bottleneck.fc2", arch.bottleneck, w, (2.0 / arch.bottleneck as f32).sqrt());
+        b.random("position", &[arch.tokens(), w], 0.02);
+    } else {
+        b.linear("bottleneck.fc1", arch.input_channels(), arch.bottleneck, BLOCK_STD);
+        b.linear("bottleneck.fc2", arch.bottleneck, w, BLOCK_STD);
+    }
     for i in 0..arch.depth {
         let name = |part: &str| format!("block.{i}.{part}");
         b.norm(&name("norm1"), w);
@@ -82,7 +87,8 @@ pub fn init_decoder(arch: &Architecture, rng: &mut ChaCha8Rng) -> Weights {
         b.linear(&name("fc1"), w, hidden, BLOCK_STD);
         b.linear(&name("fc2"), hidden, w, BLOCK_STD);
     }
-    for g in 0..arch.groups.len() {
+    let projections = if arch.is_projected() { arch.groups.len() } else { 0 };
+    for g in 0..projections {
         b.norm(&format!("out.{g}.norm"), w);
         b.linear(&format!("out.{g}.fc"), w, arch.group_channels(g).len(), (1.0 / w as f32).sqrt());
     }

@@ -15,6 +15,6 @@ mod lift;
 pub use attention::{HeadMask, linear_attention};
 pub use decoder::{Decoder, Reading};
 pub use head::Head;
-pub use infer::{Compared, anomaly_map, compare, fuse, resample, segment};
+pub use infer::{Compared, anomaly_map, compare, decoder_input, fuse, resample, segment};
 pub use init::{init_decoder, init_head};
 pub use lift::{Lifted, host_values, tensor_from};

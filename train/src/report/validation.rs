@@ -181,7 +181,7 @@ impl Bench<'_> {
     /// Smoothed distance map and smoothed map of the head, at the map's size.
     fn maps(&self, rgb: &[u8]) -> Result<(Vec<f32>, Vec<f32>), EncoderError> {
         let arch = self.arch;
-        let mut features = vec![0f32; arch.tokens() * arch.channels()];
+        let mut features = vec![0f32; arch.features()];
         self.encoder.encode(rgb, &mut features)?;
         let values = |name: &str| self.weights.get(name).map_or(&[][..], |t| t.values.as_slice());
         let (mean, deviation) = (values("taps.mean"), values("taps.std"));
@@ -197,7 +197,7 @@ impl Bench<'_> {
         let probabilities = segment(arch, self.weights, compared.products, &device).concat();
         let (kernel, sigma) = arch.smoothing;
         let smooth = smoothing(arch.map, kernel, f64::from(sigma));
-        let a = resample(&compared.distance, &smooth.after(&upsampling(arch.grid, arch.map)));
+        let a = resample(&compared.distance, &smooth.after(&arch.distance_upsampling()));
         let s = resample(&probabilities, &smooth.after(&upsampling(2 * arch.grid, arch.map)));
         Ok((a, s))
     }

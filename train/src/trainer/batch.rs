@@ -4,8 +4,9 @@ use half::f16;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::arch::Architecture;
+use crate::arch::{Architecture, Scheme};
 use crate::features::{Cache, Statistics};
+use crate::model::decoder_input;
 
 /// Training pictures by class, for sampling that is balanced over classes.
 #[derive(Clone, Debug)]
@@ -67,8 +68,10 @@ pub struct Pairs {
     pub pairs: usize,
     /// Grid positions, the same for all.
     pub tokens: Vec<usize>,
-    /// Masked decoder input, `[2 * pairs * tokens, C]`.
+    /// Masked decoder input, `[2 * pairs * (extra + tokens), input channels]`.
     pub input: Vec<f32>,
+    /// Factors on the bottleneck's hidden values and on its outputs, where it drops any.
+    pub dropout: Option<[Vec<f32>; 2]>,
     /// Clean features of each group, `[pairs * tokens, group channels]`.
     pub targets: Vec<Vec<f32>>,
 }
@@ -101,21 +104,46 @@ pub fn draw_pairs(
             (picture, picture * cache.per_picture + rng.random_range(0..cache.per_picture))
         })
         .collect();
-    let mut input = Vec::with_capacity(2 * pairs * tokens.len() * c);
+    let extra = arch.extra_tokens();
+    let rows: Vec<usize> = (0..extra).chain(tokens.iter().map(|t| extra + t)).collect();
+    let mut features = Vec::with_capacity(2 * pairs * rows.len() * c);
     for (picture, _) in &chosen {
-        gather(&cache.clean[*picture], &tokens, statistics, &mut input);
+        gather(&cache.clean[*picture], &rows, statistics, &mut features);
     }
     let targets = (0..arch.groups.len())
         .map(|g| {
             let range = arch.group_channels(g);
-            input.chunks_exact(c).flat_map(|row| row[range.clone()].iter().copied()).collect()
+            let pictures = features.chunks_exact(rows.len() * c);
+            let grid = pictures.flat_map(|picture| picture[extra * c..].chunks_exact(c));
+            grid.flat_map(|row| row[range.clone()].iter().copied()).collect()
         })
         .collect();
     for (_, variant) in &chosen {
-        gather(&cache.variants[*variant].features, &tokens, statistics, &mut input);
+        gather(&cache.variants[*variant].features, &rows, statistics, &mut features);
     }
+    let mut input = match arch.is_projected() {
+        true => features,
+        false => decoder_input(arch, &features),
+    };
     mask_elements(&mut input, arch.mask_probability, rng);
-    Pairs { pairs, tokens, input, targets }
+    let dropout = match arch.scheme {
+        Scheme::Averaged { dropout, .. } if dropout > 0.0 => {
+            let kept = dropped(input.len(), dropout, rng);
+            input.iter_mut().zip(kept).for_each(|(v, k)| *v *= k);
+            let rows = 2 * pairs * rows.len();
+            let sizes = [rows * arch.bottleneck, rows * arch.width];
+            Some(sizes.map(|size| dropped(size, dropout, rng)))
+        }
+        _ => None,
+    };
+    Pairs { pairs, tokens, input, dropout, targets }
+}
+
+/// Factors of a dropout that keeps the mean: 0 with `probability`, else `1 / (1 - probability)`.
+fn dropped(count: usize, probability: f32, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    let mut factors = vec![1.0 / (1.0 - probability); count];
+    mask_elements(&mut factors, probability, rng);
+    factors
 }
 
 #[cfg(test)]

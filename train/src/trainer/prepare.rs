@@ -6,11 +6,10 @@ use super::fit::FitOptions;
 use super::settings::Settings;
 use super::workers::Workers;
 use super::{TrainError, TrainErrorKind};
-use crate::arch::{Architecture, Weights};
+use crate::arch::Architecture;
 use crate::dataset::Dataset;
-use crate::features::{Purpose, stream};
+use crate::export::expected_weights;
 use crate::memory::{self, Need};
-use crate::model::{init_decoder, init_head};
 use crate::progress::Progress;
 use crate::survey::Survey;
 
@@ -69,9 +68,8 @@ fn free_disk_bytes(dir: &Path) -> Option<u64> {
 
 /// Values that are trained.
 fn values(arch: &Architecture) -> u64 {
-    let count = |weights: Weights| weights.values().map(|t| t.values.len() as u64).sum::<u64>();
-    let mut rng = stream(0, Purpose::Weights, 0, 0);
-    count(init_decoder(arch, &mut rng)) + count(init_head(arch, &mut rng))
+    let count = |(_, shape): &(String, Vec<usize>)| shape.iter().product::<usize>() as u64;
+    expected_weights(arch).iter().map(count).sum()
 }
 
 /// Cuts the run down to the memory there is; variants of each picture and workers that are left.

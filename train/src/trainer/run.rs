@@ -124,7 +124,10 @@ impl Run<'_> {
         if let (Some(mean), Some(deviation)) = (stored("taps.mean"), stored("taps.std")) {
             return Statistics { mean, deviation };
         }
-        let mut statistics = Statistics::of(&cache.clean, arch.channels());
+        let mut statistics = match arch.is_projected() {
+            true => Statistics::of(&cache.clean, arch.channels()),
+            false => Statistics::identity(arch.channels()),
+        };
         let weights = arch.taps.iter().zip(&self.settings.tap_weights);
         let factors = weights.flat_map(|(tap, w)| std::iter::repeat_n(*w, tap.channels));
         statistics.deviation.iter_mut().zip(factors).for_each(|(d, w)| *d /= w);
@@ -199,8 +202,10 @@ impl Run<'_> {
                 &|| self.refreshed(cache, state.counters.round),
             );
             clip_norm(&mut gradients, settings.gradient_norm_max);
-            let rate =
-                learning_rate(progress, settings.decoder_rate, settings.decoder_rate * RATE_FLOOR);
+            let rate = {
+                let peak = settings.decoder_rate;
+                learning_rate(progress, settings.warm_up, peak, peak * RATE_FLOOR)
+            };
             StableAdamW::default().step(&mut state.weights, &gradients, &mut state.moments, rate);
             for (slot, variant) in refreshed? {
                 cache.variants[slot] = variant;
@@ -240,7 +245,10 @@ impl Run<'_> {
             let (loss, mut gradients) =
                 stage.step(&state.weights, state.counters.iteration, self.workers);
             clip_norm(&mut gradients, HEAD_NORM_MAX);
-            let rate = learning_rate(progress, settings.head_rate, settings.head_rate * RATE_FLOOR);
+            let rate = {
+                let peak = settings.head_rate;
+                learning_rate(progress, settings.warm_up, peak, peak * RATE_FLOOR)
+            };
             StableAdamW::default().step(&mut state.weights, &gradients, &mut state.moments, rate);
             state.counters.iteration += 1;
             if !self.after(state, &mut clock, loss, &pace)? {

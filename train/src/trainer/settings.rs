@@ -5,11 +5,20 @@ use serde::Serialize;
 use super::stage1::Stage1Batch;
 use crate::arch::{self, Architecture};
 
+/// Decoder iterations of the published model.
+const PAPER_ITERATIONS: usize = 10_000;
+
 /// A preset: how large the model is and how long it trains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Preset {
     /// The default: all four taps, three blocks, about 22 minutes on two cores.
     Edge,
+    /// The published model on DINOv2 ViT-S: 10 000 iterations, meant for a GPU or patience.
+    PaperS,
+    /// The published model on DINOv2 ViT-B.
+    PaperB,
+    /// The published model on DINOv2 ViT-L.
+    PaperL,
     /// For tests and first tries: three taps, two narrow blocks, about two and a half minutes.
     Tiny,
 }
@@ -19,6 +28,9 @@ impl Preset {
     pub fn as_str(self) -> &'static str {
         match self {
             Preset::Edge => "edge",
+            Preset::PaperS => "paper-s",
+            Preset::PaperB => "paper-b",
+            Preset::PaperL => "paper-l",
             Preset::Tiny => "tiny",
         }
     }
@@ -27,7 +39,17 @@ impl Preset {
     pub fn minutes(self) -> f64 {
         match self {
             Preset::Edge => 22.0,
+            // Counted in iterations: this only bounds a run that is given no number of them.
+            Preset::PaperS | Preset::PaperB | Preset::PaperL => 7.0 * 24.0 * 60.0,
             Preset::Tiny => 2.5,
+        }
+    }
+
+    /// Decoder iterations when the user gives neither these nor a time budget.
+    pub fn iterations(self) -> Option<usize> {
+        match self {
+            Preset::PaperS | Preset::PaperB | Preset::PaperL => Some(PAPER_ITERATIONS),
+            Preset::Edge | Preset::Tiny => None,
         }
     }
 
@@ -35,6 +57,9 @@ impl Preset {
     pub fn settings(self) -> Settings {
         match self {
             Preset::Edge => Settings::edge(),
+            Preset::PaperS => Settings::paper(arch::paper_s()),
+            Preset::PaperB => Settings::paper(arch::paper_b()),
+            Preset::PaperL => Settings::paper(arch::paper_l()),
             Preset::Tiny => Settings::tiny(),
         }
     }
@@ -63,6 +88,8 @@ pub struct Settings {
     pub decoder_rate: f64,
     /// Peak learning rate of the head; it falls to a tenth.
     pub head_rate: f64,
+    /// Share of a stage over which the learning rate rises.
+    pub warm_up: f64,
     /// Limit of the gradient's norm in stage 1.
     pub gradient_norm_max: f64,
     /// Share of positions that end up easy.
@@ -82,8 +109,23 @@ impl Settings {
             tap_weights: vec![1.0; 4],
             decoder_rate: 2e-3,
             head_rate: 1e-3,
+            warm_up: crate::schedule::WARM_UP,
             gradient_norm_max: 0.1,
             easy_share: crate::schedule::EASY_SHARE,
+        }
+    }
+
+    /// As published, up to 15 classes: batches of 16, 10 000 and 8000 iterations.
+    pub fn paper(arch: Architecture) -> Self {
+        Self {
+            batch: Stage1Batch { pairs: 16, share: 1, tokens: arch.tokens(), repair: true },
+            iterations_max: PAPER_ITERATIONS,
+            head_share: 0.8,
+            tap_weights: vec![1.0; arch.taps.len()],
+            head_rate: 1e-4,
+            warm_up: 0.01,
+            arch,
+            ..Self::edge()
         }
     }
 

@@ -133,13 +133,20 @@ impl Stage1<'_> {
 
     fn forward(&self, lifted: &Lifted<'_>, drawn: &Pairs) -> Vec<Tensor<2>> {
         let sequences = 2 * drawn.pairs;
-        let rows = sequences * drawn.tokens.len();
-        let input = tensor_from(drawn.input.clone(), [rows, self.arch.channels()], self.device);
+        let rows = sequences * (self.arch.extra_tokens() + drawn.tokens.len());
+        let tensor = |values: &Vec<f32>| {
+            tensor_from(values.clone(), [rows, values.len() / rows], self.device)
+        };
+        let input = tensor(&drawn.input);
+        let decoder = Decoder::new(lifted, self.arch);
+        if let Some([hidden, output]) = &drawn.dropout {
+            return decoder.run_dropped(input, sequences, [tensor(hidden), tensor(output)]).groups;
+        }
         let tokens = (drawn.tokens.len() < self.arch.tokens()).then(|| {
             let indices: Vec<i64> = drawn.tokens.iter().map(|&t| t as i64).collect();
             Tensor::<1, Int>::from_data(TensorData::new(indices, [drawn.tokens.len()]), self.device)
         });
-        Decoder::new(lifted, self.arch).run(input, sequences, tokens).groups
+        decoder.run(input, sequences, tokens).groups
     }
 
     /// The loss, and a scalar whose backward pass is the loss's gradient.

@@ -9,7 +9,7 @@ pub(crate) mod reference;
 
 use std::collections::BTreeMap;
 
-use crrd_train::arch::{Architecture, HostTensor, Weights};
+use crrd_train::arch::{self, Architecture, Group, HostTensor, Tap, Weights};
 use crrd_train::encoder::EncoderWeights;
 use crrd_train::encoder::spec::EncoderSpec;
 use crrd_train::encoder::vit::VitSpec;
@@ -63,6 +63,28 @@ pub(crate) fn reduced_vit() -> EncoderWeights {
     EncoderWeights::with_spec(REDUCED_VIT, spec_tensors(&REDUCED_VIT), "0".repeat(64)).unwrap()
 }
 
+/// The published scheme on it, as small: four blocks on a grid of five.
+pub(crate) fn reduced_paper() -> Architecture {
+    let tap = |name: &str| Tap { name: name.to_owned(), channels: 48, stride: 14 };
+    Architecture {
+        encoder: "vit_reduced".to_owned(),
+        input: 70,
+        taps: vec![tap("b2+3+4+5"), tap("b6+7+8+9")],
+        grid: 5,
+        groups: vec![
+            Group { taps: vec![0], after_block: 4 },
+            Group { taps: vec![1], after_block: 2 },
+        ],
+        bottleneck: 96,
+        width: 48,
+        heads: 3,
+        depth: 4,
+        head: [16, 8],
+        map: 64,
+        ..arch::paper_s()
+    }
+}
+
 /// Layers that keep the variance, mild normalisation.
 fn spec_tensors(spec: &EncoderSpec) -> BTreeMap<String, HostTensor> {
     spec.tensors()
@@ -96,6 +118,11 @@ pub(crate) fn weights(arch: &Architecture) -> Weights {
                 "gamma" => (1.0, 0.25),
                 "weight" => (0.0, (3.0 / fan_in as f32).sqrt()),
                 _ => (0.0, 0.25),
+            };
+            let (centre, spread) = match name.strip_prefix("taps.") {
+                Some("mean") if !arch.is_projected() => (0.0, 0.0),
+                Some("std") if !arch.is_projected() => (1.0, 0.0),
+                _ => (centre, spread),
             };
             let tensor = formula(&name, &shape, centre, spread);
             (name, tensor)

@@ -1,7 +1,7 @@
 //! `arch.rs` steps 1 to 7 behind the encoder, in naive loops and 64-bit arithmetic. Nothing is
 //! folded, fused or shared with the exporter: what agrees with this has read the contract alike.
 
-use crrd_train::arch::{ATTENTION_EPS, Architecture, NORM_EPS, Weights};
+use crrd_train::arch::{ATTENTION_EPS, Architecture, Scheme, Weights};
 
 /// Rows by columns.
 type Matrix = Vec<Vec<f64>>;
@@ -17,12 +17,23 @@ pub(crate) fn forward(arch: &Architecture, weights: &Weights, features: &[f32]) 
         })
         .collect();
     let keep = f64::from(1.0 - arch.mask_probability);
-    let masked: Matrix = e.iter().map(|r| r.iter().map(|v| v * keep).collect()).collect();
+    let projected = arch.scheme == Scheme::Projected;
+    let entering = |row: &Vec<f64>| -> Vec<f64> {
+        if projected {
+            return row.clone();
+        }
+        let taps = row.len() / arch.width;
+        let mean = |c: usize| (0..taps).map(|t| row[t * arch.width + c]).sum::<f64>() / taps as f64;
+        (0..arch.width).map(mean).collect()
+    };
+    let masked: Matrix = e.iter().map(|r| entering(r).iter().map(|v| v * keep).collect()).collect();
     let hidden = gelu(net.linear("bottleneck.fc1", &masked));
     let mut x = net.linear("bottleneck.fc2", &hidden);
-    let position = net.vector("position");
-    for (t, row) in x.iter_mut().enumerate() {
-        row.iter_mut().enumerate().for_each(|(c, v)| *v += position[t * arch.width + c]);
+    if projected {
+        let position = net.vector("position");
+        for (t, row) in x.iter_mut().enumerate() {
+            row.iter_mut().enumerate().for_each(|(c, v)| *v += position[t * arch.width + c]);
+        }
     }
     let mut states = vec![];
     for i in 0..arch.depth {
@@ -32,18 +43,32 @@ pub(crate) fn forward(arch: &Architecture, weights: &Weights, features: &[f32]) 
     let mut distance = vec![0.0; arch.tokens()];
     let mut head_input: Matrix = vec![vec![]; arch.tokens()];
     for (g, group) in arch.groups.iter().enumerate() {
-        let normed = net.norm(&format!("out.{g}.norm"), &states[group.after_block - 1]);
-        let d = net.linear(&format!("out.{g}.fc"), &normed);
+        let d = match arch.scheme {
+            Scheme::Projected => {
+                let normed = net.norm(&format!("out.{g}.norm"), &states[group.after_block - 1]);
+                net.linear(&format!("out.{g}.fc"), &normed)
+            }
+            // The last half of the blocks for the first group, the first half for the second.
+            Scheme::Averaged { .. } => {
+                let half = arch.depth / 2;
+                let from = if g == 0 { half } else { 0 };
+                mean_state(&states[from..from + half])
+            }
+        };
         let range = arch.group_channels(g);
+        let extra = e.len() - arch.tokens();
         for t in 0..arch.tokens() {
-            let (en, de) = (unit(&e[t][range.clone()]), unit(&d[t]));
+            let (en, de) = (unit(&e[extra + t][range.clone()]), unit(&d[extra + t]));
             let cosine: f64 = en.iter().zip(&de).map(|(a, b)| a * b).sum();
             distance[t] += (1.0 - cosine) / arch.groups.len() as f64;
             let scale = -(range.len() as f64);
             head_input[t].extend(en.iter().zip(&de).map(|(a, b)| scale * a * b));
         }
     }
-    let a = resize(&distance, arch.grid, arch.map);
+    let a = match arch.scheme {
+        Scheme::Projected => resize(&distance, arch.grid, arch.map),
+        Scheme::Averaged { .. } => resize_corners(&distance, arch.grid, arch.map),
+    };
     let s = resize(&net.head(&head_input), 2 * arch.grid, arch.map);
     let w = f64::from(arch.distance_weight);
     let fused: Vec<f64> = a.iter().zip(&s).map(|(a, s)| w * a + (1.0 - w) * s).collect();
@@ -82,12 +107,13 @@ impl Net<'_> {
     fn norm(&self, name: &str, x: &Matrix) -> Matrix {
         let (gamma, beta) =
             (self.vector(&format!("{name}.gamma")), self.vector(&format!("{name}.beta")));
+        let eps = if self.arch.scheme == Scheme::Projected { 1e-6 } else { 1e-8 };
         x.iter()
             .map(|row| {
                 let n = row.len() as f64;
                 let mean = row.iter().sum::<f64>() / n;
                 let var = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n;
-                let normed = row.iter().map(|v| (v - mean) / (var + NORM_EPS).sqrt());
+                let normed = row.iter().map(|v| (v - mean) / (var + eps).sqrt());
                 normed.zip(&gamma).zip(&beta).map(|((v, g), b)| v * g + b).collect()
             })
             .collect()
@@ -211,10 +237,25 @@ fn unit(v: &[f64]) -> Vec<f64> {
     v.iter().map(|x| x / norm).collect()
 }
 
+fn mean_state(states: &[Matrix]) -> Matrix {
+    let total = states[1..].iter().fold(states[0].clone(), sum);
+    let share = 1.0 / states.len() as f64;
+    total.iter().map(|row| row.iter().map(|v| v * share).collect()).collect()
+}
+
 /// Bilinear, half-pixel centres, clamped.
 fn resize(map: &[f64], from: usize, to: usize) -> Vec<f64> {
+    resize_by(map, from, to, |o| (o as f64 + 0.5) * from as f64 / to as f64 - 0.5)
+}
+
+/// Bilinear, the first pixels on each other, and the last ones.
+fn resize_corners(map: &[f64], from: usize, to: usize) -> Vec<f64> {
+    resize_by(map, from, to, |o| o as f64 * (from - 1) as f64 / (to - 1) as f64)
+}
+
+fn resize_by(map: &[f64], from: usize, to: usize, place: impl Fn(usize) -> f64) -> Vec<f64> {
     let place = |o: usize| {
-        let p = ((o as f64 + 0.5) * from as f64 / to as f64 - 0.5).max(0.0);
+        let p = place(o).max(0.0);
         let low = (p as usize).min(from - 1);
         (low, (low + 1).min(from - 1), p - low as f64)
     };

@@ -5,6 +5,7 @@
 mod export_support;
 mod fit;
 mod model;
+mod paper;
 mod probe;
 mod resume;
 mod toy;
