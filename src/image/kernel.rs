@@ -122,56 +122,6 @@ impl Kernel {
     }
 }
 
-/// Weights for rows whose samples come in cells of `N`, each place in the cell with a filter of
-/// its own.
-#[derive(Debug, Default)]
-pub(super) struct Cells<const N: usize> {
-    spans: Vec<Span>,
-    weights: Vec<[u16; N]>,
-}
-
-/// What lies at one place of a cell: samples `phase`, `phase + each`, ... of the kernel's lattice.
-#[derive(Clone, Copy)]
-pub(super) struct Lane<'a> {
-    pub(super) kernel: &'a Kernel,
-    pub(super) each: usize,
-    pub(super) phase: usize,
-}
-
-impl<const N: usize> Cells<N> {
-    /// Puts the lanes' kernels, all of `to` output pixels, side by side, reusing the memory.
-    pub(super) fn rebuild(&mut self, to: usize, lanes: [Lane<'_>; N]) {
-        self.spans.clear();
-        self.weights.clear();
-        self.spans.reserve(to);
-        for out in 0..to {
-            let (mut start, mut end) = (usize::MAX, 0);
-            for lane in &lanes {
-                let (first, weights) = lane.kernel.taps(out);
-                start = start.min(first / lane.each);
-                end = end.max((first + weights.len()).div_ceil(lane.each));
-            }
-            let first_weight = self.weights.len();
-            self.weights.resize(first_weight + end.saturating_sub(start), [0; N]);
-            for (n, lane) in lanes.iter().enumerate() {
-                let (first, weights) = lane.kernel.taps(out);
-                for (sample, &weight) in (first..).zip(weights) {
-                    if sample % lane.each == lane.phase {
-                        self.weights[first_weight + sample / lane.each - start][n] = weight;
-                    }
-                }
-            }
-            self.spans.push(Span { start, len: self.weights.len() - first_weight, first_weight });
-        }
-    }
-
-    /// First cell and weights of output pixel `out`.
-    pub(super) fn taps(&self, out: usize) -> (usize, &[[u16; N]]) {
-        let Span { start, len, first_weight } = self.spans[out];
-        (start, &self.weights[first_weight..first_weight + len])
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,26 +155,6 @@ mod tests {
                     prop_assert!(start >= begin && start + weights.len() <= end, "{:?}", lattice);
                     prop_assert_eq!(sum(weights), 65_535);
                 }
-            }
-        }
-
-        #[test]
-        fn cells_hold_every_weight_of_their_lanes(length in 2usize..500, to in 1usize..80) {
-            let axis = Axis { from: 0, length, to };
-            let (mut luma, mut chroma) = (Kernel::default(), Kernel::default());
-            luma.rebuild(&axis, &Lattice::every(&axis), 1.0);
-            chroma.rebuild(&axis, &Lattice::shared(&axis, 0.5), 1.0);
-            let mut cells = Cells::<3>::default();
-            cells.rebuild(to, [
-                Lane { kernel: &luma, each: 2, phase: 0 },
-                Lane { kernel: &luma, each: 2, phase: 1 },
-                Lane { kernel: &chroma, each: 1, phase: 0 },
-            ]);
-            for out in 0..to {
-                let (start, weights) = cells.taps(out);
-                prop_assert!(start + weights.len() <= length.div_ceil(2));
-                let lane = |n: usize| weights.iter().map(|w| u32::from(w[n])).sum::<u32>();
-                prop_assert_eq!((lane(0) + lane(1), lane(2)), (65_535, 65_535));
             }
         }
     }

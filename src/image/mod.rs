@@ -15,6 +15,7 @@ mod preprocess;
 mod quality;
 mod rectify;
 mod stretch;
+mod widest;
 
 pub use crate::frame::Affine;
 pub use decode::{RgbImage, SIDE_PX_MAX, decode};

@@ -7,11 +7,17 @@
 //! model's input is at most half as large, and bilinear demosaicing when it is larger.
 //! More than 8 bits are brought to 8 by the factor that makes the largest value 255, after the
 //! filter, with rounding.
+//!
+//! Two passes of one kind: rows of the picture are mixed to rows of the result's height, a block of
+//! them is turned on its side, and mixed again to the result's width.
 
 use std::ops::Range;
 
-use super::kernel::{Axis, Cells, Kernel, Lane, Lattice};
-use super::passes::{Bytes, Depth, Words, level, mix_cells, mix_pixels, mix_rows, rgb_of_yuv};
+use super::kernel::{Axis, Kernel, Lattice};
+use super::passes::{
+    BLOCK, Bytes, Comb, Depth, Side, Words, level, mix_rows, mix_sides, rgb_of_yuv, turn,
+};
+use super::widest;
 use crate::frame::{ImageView, Mosaic, PixelFormat};
 
 /// Pixels of a picture.
@@ -65,8 +71,8 @@ impl Place {
         Self { origin, across: address(1, 0) - origin, down: address(0, 1) - origin }
     }
 
-    fn row(&self, v: usize) -> isize {
-        self.origin + v as isize * self.down
+    fn at(&self, u: usize, v: usize) -> usize {
+        (self.origin + u as isize * self.across + v as isize * self.down) as usize
     }
 }
 
@@ -85,14 +91,26 @@ pub(super) struct Stretcher {
     /// Bytes of a row that are read.
     bytes: Range<usize>,
     /// Of all rows, the Y or those of even number; of the colours or those of odd number.
-    down: [Kernel; 2],
+    down: [Down; 2],
     /// The same for columns.
     across: [Kernel; 2],
-    pairs: Cells<2>,
-    quads: Cells<4>,
-    /// Vertical sums, one row for each of `down`.
-    sums: [Vec<u16>; 2],
 }
+
+/// One sample of the result: which rows, columns and places in them it is made of.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    down: usize,
+    across: usize,
+    comb: Comb,
+}
+
+/// As the fields of [`Part`].
+const fn part(down: usize, across: usize, first: usize, step: usize) -> Part {
+    Part { down, across, comb: Comb { first, step } }
+}
+
+/// What lies at the four places of a mosaic's cell.
+const CELL: [Part; 4] = [part(0, 0, 0, 2), part(0, 1, 1, 2), part(1, 0, 0, 2), part(1, 1, 1, 2)];
 
 impl Stretcher {
     /// Writes `from`, stretched to `to` (width, height), to `dst`. The rectangle lies in the
@@ -115,14 +133,28 @@ impl Stretcher {
         }
         let mut job = Job { stretcher: self, picture, to, place, dst };
         let words = || Words::of(format.bits());
+        let one = |_, y| y;
+        let colours = [0, 1, 2].map(|c| part(0, 0, c, 3));
         match format {
-            F::Rgb8 => job.plain(Bytes, |p: [u8; 3]| p),
-            F::Bgr8 => job.plain(Bytes, |[b, g, r]| [r, g, b]),
-            F::Mono8 => job.plain(Bytes, |[v]| [v; 3]),
-            F::Mono10 | F::Mono12 | F::Mono16 => job.plain(words(), |[v]| [v; 3]),
-            F::Yuyv => job.packed_yuv(|[y0, u, y1, v]| [y0 + y1, u, v]),
-            F::Uyvy => job.packed_yuv(|[u, y0, v, y1]| [y0 + y1, u, v]),
-            F::Nv12 => job.nv12(),
+            F::Rgb8 => job.run(Bytes, one, colours, |sums| sums.map(level)),
+            F::Bgr8 => job.run(Bytes, one, colours, |[b, g, r]| [r, g, b].map(level)),
+            F::Mono8 => job.run(Bytes, one, [part(0, 0, 0, 1)], |[sum]| [level(sum); 3]),
+            F::Mono10 | F::Mono12 | F::Mono16 => {
+                job.run(words(), one, [part(0, 0, 0, 1)], |[sum]| [level(sum); 3]);
+            }
+            F::Yuyv => {
+                let parts = [part(0, 0, 0, 2), part(0, 1, 1, 4), part(0, 1, 3, 4)];
+                job.run(Bytes, one, parts, rgb_of_yuv);
+            }
+            F::Uyvy => {
+                let parts = [part(0, 0, 1, 2), part(0, 1, 0, 4), part(0, 1, 2, 4)];
+                job.run(Bytes, one, parts, rgb_of_yuv);
+            }
+            F::Nv12 => {
+                let parts = [part(0, 0, 0, 1), part(1, 1, 0, 2), part(1, 1, 1, 2)];
+                let luma_rows = picture.height();
+                job.run(Bytes, |down, y| down * luma_rows + y, parts, rgb_of_yuv);
+            }
             F::Mjpeg => {}
             _ => match (format.mosaic(), format.bits()) {
                 (Some(mosaic), 8) => job.mosaic(Bytes, mosaic),
@@ -140,38 +172,73 @@ impl Stretcher {
         let pixel = format.row_bytes(2) / 2;
         self.bytes = first * pixel..end * pixel;
         let unit = if format.bits() > 8 { 2 } else { 1 };
-        for sums in &mut self.sums {
-            sums.resize(self.bytes.len() / unit, 0);
-        }
         let x = Axis { from: from.x - first, length: from.width, to: to.0 };
         let y = Axis { from: from.y, length: from.height, to: to.1 };
         let gain = if unit == 2 { Words::of(format.bits()).gain() } else { Bytes.gain() };
-        let [down, down_other] = &mut self.down;
-        let [across, across_other] = &mut self.across;
-        if is_mosaic {
-            down.rebuild(&y, &Lattice::second(&y, 0), gain);
-            down_other.rebuild(&y, &Lattice::second(&y, 1), gain);
-            across.rebuild(&x, &Lattice::second(&x, 0), 1.0);
-            across_other.rebuild(&x, &Lattice::second(&x, 1), 1.0);
-            let lane = |kernel| Lane { kernel, each: 1, phase: 0 };
-            self.pairs.rebuild(to.0, [lane(across), lane(across_other)]);
-            return;
-        }
-        down.rebuild(&y, &Lattice::every(&y), gain);
-        across.rebuild(&x, &Lattice::every(&x), 1.0);
-        if format.width_is_even() {
+        let lattices = |axis: &Axis, shared: f64| match () {
+            () if is_mosaic => [Some(Lattice::second(axis, 0)), Some(Lattice::second(axis, 1))],
             // Colours lie on the left of two pixels, and in NV12 between two rows: the siting of
             // BT.601 and MPEG-2, which V4L2 takes for granted.
-            down_other.rebuild(&y, &Lattice::shared(&y, 1.0), gain);
-            across_other.rebuild(&x, &Lattice::shared(&x, 0.5), 1.0);
-            let luma = |phase| Lane { kernel: &*across, each: 2, phase };
-            let chroma = Lane { kernel: &*across_other, each: 1, phase: 0 };
-            let lanes = match format {
-                PixelFormat::Uyvy => [chroma, luma(0), chroma, luma(1)],
-                _ => [luma(0), chroma, luma(1), chroma],
-            };
-            self.quads.rebuild(to.0, lanes);
+            () if cell == 2 => [Some(Lattice::every(axis)), Some(Lattice::shared(axis, shared))],
+            () => [Some(Lattice::every(axis)), None],
+        };
+        for (down, lattice) in self.down.iter_mut().zip(lattices(&y, 1.0)) {
+            let samples = self.bytes.len() / unit;
+            lattice.inspect(|lattice| down.plan((&y, lattice, gain), samples));
         }
+        for (across, lattice) in self.across.iter_mut().zip(lattices(&x, 0.5)) {
+            lattice.inspect(|lattice| across.rebuild(&x, lattice, 1.0));
+        }
+    }
+}
+
+/// The first pass with its memory.
+#[derive(Debug, Default)]
+struct Down {
+    kernel: Kernel,
+    /// Samples of a row.
+    width: usize,
+    /// The last rows as 16 bits, each widened once although several rows of the result take it;
+    /// row `y` lies at slot `y % slots`.
+    rows: Vec<u16>,
+    slots: usize,
+    /// Rows up to here are in `rows`.
+    widened: usize,
+    /// Sums of the rows of a block.
+    sums: Vec<u16>,
+    /// The same, on its side.
+    sides: Vec<Side>,
+}
+
+impl Down {
+    fn plan(&mut self, (axis, lattice, gain): (&Axis, &Lattice, f64), samples: usize) {
+        self.kernel.rebuild(axis, lattice, gain);
+        self.width = samples;
+        self.slots = (0..axis.to).map(|v| self.kernel.taps(v).1.len()).max().unwrap_or(0);
+        self.rows.resize(self.slots * samples, 0);
+        self.sums.resize(BLOCK * samples, 0);
+        self.sides.resize(samples, Side::default());
+    }
+
+    /// Rows `block` of the result, before the second pass; blocks come in order.
+    #[inline(always)]
+    fn run<'a, D: Depth>(
+        &mut self,
+        depth: D,
+        row: impl Fn(usize) -> &'a [u8],
+        block: Range<usize>,
+    ) {
+        let Self { kernel, width, rows, slots, widened, sums, sides } = self;
+        let slot = |y: usize| (y % *slots) * *width..(y % *slots + 1) * *width;
+        for (v, sums) in block.zip(sums.chunks_exact_mut(*width)) {
+            let (start, weights) = kernel.taps(v);
+            for y in start.max(*widened)..start + weights.len() {
+                depth.widen(row(y), &mut rows[slot(y)]);
+                *widened = y + 1;
+            }
+            mix_rows(|y| &rows[slot(y)], (start, weights), sums);
+        }
+        turn(sums, *width, sides);
     }
 }
 
@@ -185,85 +252,62 @@ struct Job<'a, 'p> {
 }
 
 impl Job<'_, '_> {
-    /// Pixels of `C` samples that lie side by side.
-    fn plain<D: Depth, const C: usize>(&mut self, depth: D, to_rgb: impl Fn([u8; C]) -> [u8; 3]) {
-        for v in 0..self.to.1 {
-            self.mix(depth, 0, v, |y| y);
-            let Stretcher { sums: [sums, _], across: [across, _], .. } = &*self.stretcher;
-            write_row(self.dst, self.place, v, self.to.0, |u| {
-                to_rgb(mix_pixels::<C>(sums, across.taps(u)).map(level))
-            });
-        }
-    }
-
     fn mosaic<D: Depth>(&mut self, depth: D, mosaic: Mosaic) {
-        let mean = |a: u32, b: u32| (a >> 1) + (b >> 1);
-        for v in 0..self.to.1 {
-            self.mix(depth, 0, v, |y| 2 * y);
-            self.mix(depth, 1, v, |y| 2 * y + 1);
-            let Stretcher { sums: [even, odd], pairs, .. } = &*self.stretcher;
-            write_row(self.dst, self.place, v, self.to.0, |u| {
-                let [a, b] = mix_cells(even, pairs.taps(u));
-                let [c, d] = mix_cells(odd, pairs.taps(u));
-                let rgb = match mosaic {
-                    Mosaic::Rg => [a, mean(b, c), d],
-                    Mosaic::Gr => [b, mean(a, d), c],
-                    Mosaic::Gb => [c, mean(a, d), b],
-                    Mosaic::Bg => [d, mean(b, c), a],
-                };
-                rgb.map(level)
+        let mean = |a: u16, b: u16| ((u32::from(a) + u32::from(b)) >> 1) as u16;
+        let row = |down, y| 2 * y + down;
+        let rgb = |[r, g, h, b]: [u16; 4]| [r, mean(g, h), b].map(level);
+        match mosaic {
+            Mosaic::Rg => self.run(depth, row, CELL, |[r, g, h, b]| rgb([r, g, h, b])),
+            Mosaic::Gr => self.run(depth, row, CELL, |[g, r, b, h]| rgb([r, g, h, b])),
+            Mosaic::Gb => self.run(depth, row, CELL, |[g, b, r, h]| rgb([r, g, h, b])),
+            Mosaic::Bg => self.run(depth, row, CELL, |[b, g, h, r]| rgb([r, g, h, b])),
+        }
+    }
+
+    /// Both passes, block by block; `row` tells where row `y` of a pass down lies in the picture.
+    fn run<D: Depth, const N: usize>(
+        &mut self,
+        depth: D,
+        row: impl Fn(usize, usize) -> usize + Copy,
+        parts: [Part; N],
+        rgb: impl Fn([u16; N]) -> [u8; 3] + Copy,
+    ) {
+        let passes = 1 + parts.iter().map(|part| part.down).max().unwrap_or(0);
+        self.stretcher.down.iter_mut().for_each(|down| down.widened = 0);
+        for first in (0..self.to.1).step_by(BLOCK) {
+            let block = first..(first + BLOCK).min(self.to.1);
+            widest::run(|| {
+                let Stretcher { bytes, down, .. } = &mut *self.stretcher;
+                let picture = self.picture;
+                for (n, down) in down.iter_mut().enumerate().take(passes) {
+                    let cut = |y: usize| {
+                        let row = picture.row(row(n, y));
+                        // A mosaic of odd width ends within a cell.
+                        &row[bytes.start..bytes.end.min(row.len())]
+                    };
+                    down.run(depth, cut, block.clone());
+                }
+                self.across(block, parts, rgb);
             });
         }
     }
 
-    /// Two pixels in four bytes.
-    fn packed_yuv(&mut self, yuv: impl Fn([u32; 4]) -> [u32; 3]) {
-        for v in 0..self.to.1 {
-            self.mix(Bytes, 0, v, |y| y);
-            let Stretcher { sums: [sums, _], quads, .. } = &*self.stretcher;
-            write_row(self.dst, self.place, v, self.to.0, |u| {
-                rgb_of_yuv(yuv(mix_cells(sums, quads.taps(u))))
+    #[inline(always)]
+    fn across<const N: usize>(
+        &mut self,
+        block: Range<usize>,
+        parts: [Part; N],
+        rgb: impl Fn([u16; N]) -> [u8; 3],
+    ) {
+        let Stretcher { down, across, .. } = &*self.stretcher;
+        for u in 0..self.to.0 {
+            let sums = parts.map(|Part { down: d, across: a, comb }| {
+                mix_sides(&down[d].sides, comb, across[a].taps(u))
             });
+            let pixels: [_; BLOCK] = std::array::from_fn(|r| rgb(sums.map(|sums| sums[r])));
+            for (v, pixel) in block.clone().zip(pixels) {
+                self.dst[self.place.at(u, v)] = pixel;
+            }
         }
-    }
-
-    fn nv12(&mut self) {
-        let second_plane = self.picture.height();
-        for v in 0..self.to.1 {
-            self.mix(Bytes, 0, v, |y| y);
-            self.mix(Bytes, 1, v, |y| second_plane + y);
-            let Stretcher { sums: [luma, chroma], across, .. } = &*self.stretcher;
-            write_row(self.dst, self.place, v, self.to.0, |u| {
-                let [y] = mix_pixels(luma, across[0].taps(u));
-                let [cb, cr] = mix_pixels(chroma, across[1].taps(u));
-                rgb_of_yuv([y, cb, cr])
-            });
-        }
-    }
-
-    /// The vertical sums `which` for row `v` of the result.
-    fn mix<D: Depth>(&mut self, depth: D, which: usize, v: usize, row: impl Fn(usize) -> usize) {
-        let Stretcher { bytes, down, sums, .. } = &mut *self.stretcher;
-        let picture = self.picture;
-        let cut = |y: usize| {
-            let row = picture.row(row(y));
-            // A mosaic of odd width ends within a cell.
-            &row[bytes.start..bytes.end.min(row.len())]
-        };
-        mix_rows(depth, cut, down[which].taps(v), &mut sums[which]);
-    }
-}
-
-fn write_row(
-    dst: &mut [[u8; 3]],
-    place: Place,
-    v: usize,
-    width: usize,
-    pixel: impl Fn(usize) -> [u8; 3],
-) {
-    let mut at = place.row(v);
-    for u in 0..width {
-        dst[at as usize] = pixel(u);
-        at += place.across;
     }
 }
