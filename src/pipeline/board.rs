@@ -175,6 +175,11 @@ impl Board {
         lock(&self.inner).cameras.all_stream()
     }
 
+    /// Whether this camera streams.
+    pub(super) fn streams(&self, camera: usize) -> bool {
+        lock(&self.inner).cameras.streams(camera)
+    }
+
     /// The calibration in force.
     pub(super) fn calibration(&self) -> CalibrationId {
         lock(&self.inner).calibration

@@ -41,18 +41,33 @@ fn the_state_of_the_camera_its_counts_and_its_last_cause_are_told() {
     );
 }
 
-/// A camera that takes its time to stop, as one does that does not answer any more.
-struct SlowToStop {
+/// A camera that takes its time, as one does that does not answer any more.
+struct Slow {
     inner: Box<dyn Camera>,
+    /// For every start but the first.
+    start: Duration,
+    stop: Duration,
+    restarts: Arc<AtomicBool>,
     stopped: Arc<AtomicBool>,
 }
 
-impl Camera for SlowToStop {
+impl Slow {
+    fn new(start: Duration, stop: Duration) -> Self {
+        let inner = scripted([Step::Grey(GOOD), Step::Gone, Step::Grey(GOOD)]);
+        Self { inner, start, stop, restarts: Arc::default(), stopped: Arc::default() }
+    }
+}
+
+impl Camera for Slow {
     fn frame_bytes_max(&self) -> usize {
         self.inner.frame_bytes_max()
     }
 
     fn start(&mut self, pool: Pool, epoch: u32) -> Result<(), CameraError> {
+        if epoch > 1 {
+            self.restarts.store(true, Ordering::SeqCst);
+            std::thread::sleep(self.start);
+        }
         self.inner.start(pool, epoch)
     }
 
@@ -65,7 +80,7 @@ impl Camera for SlowToStop {
     }
 
     fn stop(&mut self) -> Result<(), CameraError> {
-        std::thread::sleep(Duration::from_millis(1_500));
+        std::thread::sleep(self.stop);
         self.stopped.store(true, Ordering::SeqCst);
         self.inner.stop()
     }
@@ -74,9 +89,8 @@ impl Camera for SlowToStop {
 #[test]
 fn a_lost_camera_is_told_before_it_is_let_go_of_and_that_is_no_hang() {
     let dir = tempfile::tempdir().unwrap();
-    let stopped = Arc::<AtomicBool>::default();
-    let inner = scripted([Step::Grey(GOOD), Step::Gone, Step::Grey(GOOD)]);
-    let camera = SlowToStop { inner, stopped: Arc::clone(&stopped) };
+    let camera = Slow::new(Duration::ZERO, Duration::from_millis(1_500));
+    let stopped = Arc::clone(&camera.stopped);
     let (parts, seen) = parts(dir.path(), Box::new(camera));
     let line = Line::start(parts).unwrap();
     let (board, mut watch) = (Arc::clone(&line.board), line.progress.watch());
@@ -94,4 +108,20 @@ fn a_lost_camera_is_told_before_it_is_let_go_of_and_that_is_no_hang() {
     assert!(pings >= 3, "{pings} while the camera was let go of");
     line.run(&Shutdown::manual(), &Notify::silent()).unwrap();
     assert_eq!(seen.iter().count(), 1);
+}
+
+#[test]
+fn a_stop_while_a_camera_is_being_opened_again_is_no_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let camera = Slow::new(Duration::from_secs(20), Duration::ZERO);
+    let restarts = Arc::clone(&camera.restarts);
+    let (parts, seen) = parts(dir.path(), Box::new(camera));
+    let line = Line::start(parts).unwrap();
+    seen.recv().unwrap();
+    while !restarts.load(Ordering::SeqCst) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let shutdown = Shutdown::manual();
+    shutdown.request();
+    line.run(&shutdown, &Notify::silent()).unwrap();
 }

@@ -140,6 +140,11 @@ impl Roster {
         self.cameras.iter().all(|entry| entry.state.streams())
     }
 
+    /// Whether this camera streams.
+    pub(super) fn streams(&self, camera: usize) -> bool {
+        self.cameras.get(camera).is_some_and(|entry| entry.state.streams())
+    }
+
     /// Losses that were not told yet; they count as told from here on.
     pub(super) fn take_losses(&mut self) -> Vec<Loss> {
         let untold = self.cameras.iter_mut().filter(|entry| entry.losses_untold > 0);
