@@ -7,6 +7,7 @@
 pub mod bundle;
 mod cpu;
 mod eye;
+pub mod graph;
 #[cfg(feature = "ort")]
 mod onnxruntime;
 mod open;

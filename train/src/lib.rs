@@ -12,7 +12,6 @@ mod linear;
 pub mod loss;
 pub mod memory;
 pub mod model;
-pub mod onnx;
 pub mod optim;
 pub mod plan;
 pub mod progress;
@@ -22,3 +21,6 @@ pub mod schedule;
 pub mod survey;
 pub mod synth;
 pub mod trainer;
+
+/// Graphs are written where the station reads them.
+pub use crrd::engine::graph as onnx;

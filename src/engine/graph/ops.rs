@@ -2,7 +2,7 @@
 
 use tract_onnx::pb::tensor_proto::DataType;
 
-use super::graph::{Conv2d, GraphBuilder, Value, attr_float, attr_int, attr_ints};
+use super::builder::{Conv2d, GraphBuilder, Value, attr_float, attr_int, attr_ints};
 
 impl GraphBuilder {
     /// `Cast` to FLOAT.

@@ -1,0 +1,13 @@
+//! Models as graphs: writes ONNX by a small typed builder on the protobuf types that come with
+//! tract.
+//!
+//! The trainer describes its networks with [`GraphBuilder`]; the graphs are known and few, so it has
+//! just the operators they use. Every value carries its shape; a node whose operands do not fit is
+//! an error with the node's name, not a file that fails later in somebody's runtime. Node and
+//! tensor names are chosen by the caller and never change between runs, so two exports of the same
+//! weights are the same bytes.
+
+mod builder;
+mod ops;
+
+pub use builder::{Conv2d, GraphBuilder, GraphError, Metadata, OPSET, Storage, Value};
