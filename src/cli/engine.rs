@@ -1,4 +1,6 @@
-//! `crrd engine check`, and the arguments by which every tool names its engine.
+//! `crrd engine check` and `export`, and the arguments by which every tool names its engine.
+
+mod export;
 
 use std::process::ExitCode;
 
@@ -41,7 +43,12 @@ pub enum BackendName {
 impl EngineArgs {
     /// Where the bundle lies.
     pub fn source(&self) -> BundleSource {
-        let source = match self.engine.as_str() {
+        Self::source_named(&self.engine)
+    }
+
+    /// Where the bundle of that name lies.
+    fn source_named(name: &str) -> BundleSource {
+        let source = match name {
             DEMO => EngineSource::Demo,
             folder => EngineSource::Folder(folder.into()),
         };
@@ -84,12 +91,20 @@ pub struct Args {
 enum Action {
     /// Checks a bundle: manifest, hashes, tensors, golden pictures on this machine
     Check(EngineArgs),
+    /// Writes the model as an ONNX file: in 16-bit arithmetic, for the pictures of a camera
+    Export(export::Args),
 }
 
 /// # Errors
 /// When the bundle is not sound; the message says what is wrong and what to do.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let Action::Check(engine) = &args.action;
+    match &args.action {
+        Action::Check(engine) => check(engine),
+        Action::Export(args) => export::run(args),
+    }
+}
+
+fn check(engine: &EngineArgs) -> Result<ExitCode> {
     let source = engine.source();
     let bundle = Bundle::load(&source)?;
     let manifest = bundle.manifest();

@@ -8,9 +8,11 @@
 
 mod check;
 mod golden;
+mod half;
 mod load;
 
 pub use golden::{Golden, GoldenCase};
+pub use half::HALF_TOLERANCE;
 pub use load::{Bundle, BundleSource, EmbeddedBundle};
 
 use serde::{Deserialize, Serialize};

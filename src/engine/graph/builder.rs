@@ -36,12 +36,19 @@ impl Storage {
     }
 }
 
-/// Why a graph could not be built.
+/// Why a graph could not be built or rewritten.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("ONNX node `{node}`: {problem}")]
 pub struct GraphError {
     node: String,
     problem: String,
+}
+
+impl GraphError {
+    /// What is wrong with the node or tensor of that name.
+    pub(super) fn new(node: &str, problem: impl Into<String>) -> Self {
+        Self { node: node.to_owned(), problem: problem.into() }
+    }
 }
 
 /// A tensor in the graph under construction.
@@ -180,8 +187,7 @@ impl GraphBuilder {
 
     /// Keeps the first mistake.
     pub(super) fn fail(&mut self, node: &str, problem: impl Into<String>) {
-        self.error
-            .get_or_insert_with(|| GraphError { node: node.to_owned(), problem: problem.into() });
+        self.error.get_or_insert_with(|| GraphError::new(node, problem));
     }
 
     /// The whole model.

@@ -6,8 +6,15 @@
 //! an error with the node's name, not a file that fails later in somebody's runtime. Node and
 //! tensor names are chosen by the caller and never change between runs, so two exports of the same
 //! weights are the same bytes.
+//!
+//! Models are rewritten here too: [`to_half`] makes their arithmetic 16-bit, and [`search`] finds what
+//! must not be, where a device gets it wrong.
 
 mod builder;
+mod fallback;
+mod half;
 mod ops;
 
 pub use builder::{Conv2d, GraphBuilder, GraphError, Metadata, OPSET, Storage, Value};
+pub use fallback::{Fallback, SearchError, search};
+pub use half::{Layer, layers, to_half};
