@@ -41,11 +41,6 @@ impl GraphBuilder {
         self.unary("Sigmoid", name, x)
     }
 
-    /// Softmax over the last dimension.
-    pub fn softmax(&mut self, name: &str, x: &Value) -> Value {
-        self.node("Softmax", name, &[x], vec![attr_int("axis", -1)], x.shape.clone())
-    }
-
     /// Square root.
     pub fn sqrt(&mut self, name: &str, x: &Value) -> Value {
         self.unary("Sqrt", name, x)
