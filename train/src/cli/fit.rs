@@ -10,7 +10,7 @@ use crrd::sys::shutdown::Shutdown;
 
 use crate::onnx::Storage;
 use crate::progress::Progress;
-use crate::trainer::{FitOptions, Fitted, Preset, fit};
+use crate::trainer::{Compute, FitOptions, Fitted, Preset, fit};
 
 /// Longest budget that is surely meant: a week.
 const MINUTES_MAX: f64 = 7.0 * 24.0 * 60.0;
@@ -55,6 +55,9 @@ pub(super) struct Args {
     /// Worker threads; by default one for each processor.
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// What decoder and head are trained on; cuda needs a program built with the feature `cuda`.
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: Compute,
     /// Memory to use at most in MB; by default what is free.
     #[arg(long, value_name = "N")]
     memory_mb: Option<u64>,
@@ -131,6 +134,7 @@ fn options(args: Args) -> anyhow::Result<FitOptions> {
         encoder: args.encoder,
         textures: args.textures,
         threads,
+        compute: args.device,
         memory_bytes: args.memory_mb.map(|mb| mb.saturating_mul(1_000_000)),
         storage: match args.storage {
             StorageArg::Fp16 => Storage::Fp16,
@@ -160,6 +164,9 @@ fn command(args: &Args) -> String {
     }
     if let Some(dir) = &args.textures {
         text += &format!(" --textures {}", last(dir));
+    }
+    if args.device == Compute::Cuda {
+        text += " --device cuda";
     }
     if args.storage == StorageArg::Fp16 {
         text += " --storage fp16";

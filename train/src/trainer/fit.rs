@@ -7,6 +7,7 @@ use std::time::Instant;
 use crrd::engine::bundle::Manifest;
 use sha2::{Digest, Sha256};
 
+use super::compute::Compute;
 use super::finish::{Told, odd_ones};
 use super::prepare;
 use super::run::{Length, Outcome, Run};
@@ -59,6 +60,8 @@ pub struct FitOptions {
     pub textures: Option<PathBuf>,
     /// Worker threads.
     pub threads: usize,
+    /// What decoder and head are trained on.
+    pub compute: Compute,
     /// Memory to use at most; what is free when not given.
     pub memory_bytes: Option<u64>,
     /// How the model file stores weights.
@@ -94,6 +97,7 @@ pub fn fit(
 ) -> Result<Fitted, TrainError> {
     let started = Instant::now();
     check_target(&options.out)?;
+    let device = options.compute.device()?;
     prepare::check_disk(options, &options.preset.settings().arch)?;
     let settings = options.preset.settings();
     let arch = &settings.arch;
@@ -167,6 +171,7 @@ pub fn fit(
         settings: &settings,
         material: &material,
         workers: &workers,
+        device: &device,
         progress,
         checkpoint: Some(&checkpoint),
         stop,

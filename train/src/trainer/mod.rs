@@ -1,6 +1,7 @@
 //! Training: settings, batches, the two stages and what runs them.
 
 mod batch;
+mod compute;
 mod error;
 mod finish;
 mod fit;
@@ -12,6 +13,7 @@ mod stage2;
 mod workers;
 
 pub use batch::{Classes, draw_pairs, mask_elements, pick_tokens};
+pub use compute::Compute;
 pub use error::{TrainError, TrainErrorKind};
 pub use fit::{FitOptions, Fitted, fit};
 pub use run::{Length, Outcome, Run};

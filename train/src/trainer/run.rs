@@ -44,6 +44,8 @@ pub struct Run<'a> {
     pub material: &'a Material<'a>,
     /// Threads.
     pub workers: &'a Workers,
+    /// A burn device with autodiff.
+    pub device: &'a Device,
     /// Where progress is shown.
     pub progress: &'a Progress,
     /// Where the state is kept; `None` keeps none.
@@ -176,7 +178,6 @@ impl Run<'_> {
             Length::Seconds(_) => settings.iterations_max,
         };
         let classes = self.classes();
-        let device = Device::flex().autodiff();
         let pace = Pace { iterations_max, seconds: state.counters.stage_budget_s };
         let mut clock = StageClock::new(state, 2 * settings.batch.pairs);
         loop {
@@ -192,7 +193,7 @@ impl Run<'_> {
                 classes: &classes,
                 batch: settings.batch,
                 seed: self.material.seed,
-                device: &device,
+                device: self.device,
             }
             .step_with(
                 &state.weights,
@@ -232,9 +233,8 @@ impl Run<'_> {
             Length::Seconds(_) => settings.iterations_max,
         };
         let classes = self.classes();
-        let device = Device::flex().autodiff();
         let batch = (settings.head_batch, self.material.seed);
-        let stage = Stage2::new(&settings.arch, cache, statistics, &classes, batch, &device);
+        let stage = Stage2::new(&settings.arch, cache, statistics, &classes, batch, self.device);
         let pace = Pace { iterations_max, seconds: state.counters.stage_budget_s };
         let mut clock = StageClock::new(state, settings.head_batch);
         loop {

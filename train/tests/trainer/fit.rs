@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crrd_train::onnx::Storage;
 use crrd_train::progress::Progress;
-use crrd_train::trainer::{FitOptions, Fitted, Preset, TrainError, TrainErrorKind, fit};
+use crrd_train::trainer::{Compute, FitOptions, Fitted, Preset, TrainError, TrainErrorKind, fit};
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::export_support::{encoder_tensors, picture};
@@ -45,6 +45,7 @@ fn options(dir: &Path) -> FitOptions {
         encoder: dir.join("encoder.safetensors"),
         textures: None,
         threads: 2,
+        compute: Compute::Cpu,
         memory_bytes: None,
         storage: Storage::Fp16,
         name: "toy".into(),

@@ -12,7 +12,7 @@ use crrd_train::onnx::Storage;
 use crrd_train::plan::Plan;
 use crrd_train::progress::Progress;
 use crrd_train::synth::{Synthesizer, Textures};
-use crrd_train::trainer::{Length, Run, Settings, Workers};
+use crrd_train::trainer::{Compute, Length, Run, Settings, Workers};
 use prost::Message;
 use tract_onnx::pb::ModelProto;
 
@@ -38,6 +38,7 @@ fn train(settings: &Settings, encoder: &FrozenEncoder, threads: usize, iteration
         settings,
         material: &material,
         workers: &workers,
+        device: &Compute::Cpu.device().unwrap(),
         progress: &Progress::silent(),
         checkpoint: None,
         stop: &|| false,

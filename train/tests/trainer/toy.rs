@@ -10,7 +10,7 @@ use crrd_train::encoder::EncoderError;
 use crrd_train::features::{Cache, Encode, Material, Picture, Purpose, stream};
 use crrd_train::progress::Progress;
 use crrd_train::synth::{Synthesizer, Textures};
-use crrd_train::trainer::{Length, Outcome, Preset, Run, Settings, Stage1Batch, Workers};
+use crrd_train::trainer::{Compute, Length, Outcome, Preset, Run, Settings, Stage1Batch, Workers};
 use rand::Rng;
 
 const INPUT: usize = 64;
@@ -133,6 +133,7 @@ pub(crate) fn train(
         settings,
         material: &material,
         workers: &workers,
+        device: &Compute::Cpu.device().unwrap(),
         progress: &Progress::silent(),
         checkpoint,
         stop,
