@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 
-use super::{TrainError, TrainErrorKind};
+use super::TrainError;
 
 /// What the steps of a training run on. The frozen encoder runs on the CPU in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -36,7 +36,7 @@ fn cuda() -> Result<Device, TrainError> {
 fn cuda() -> Result<Device, TrainError> {
     let text = "this program was built without CUDA: build it with `cargo build --release -p \
                 crrd-train --features cuda`, or leave --device out";
-    Err(TrainError::new(TrainErrorKind::System, text))
+    Err(TrainError::new(super::TrainErrorKind::System, text))
 }
 
 #[cfg(test)]
