@@ -22,3 +22,4 @@ pub use decode::{RgbImage, SIDE_PX_MAX, decode};
 pub use error::{ImageError, ImageErrorKind};
 pub use preprocess::Preprocessor;
 pub use quality::{BINS, Quality, Window, measure};
+pub use stretch::matrices::{Filter, FilterAxis};

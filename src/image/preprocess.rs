@@ -169,13 +169,21 @@ impl Preprocessor {
 }
 
 fn check(geometry: &Geometry, picture: &ImageView<'_>) -> Result<(), ImageError> {
-    let (width, height) = (picture.width(), picture.height());
+    check_size(geometry, picture.format(), (picture.width(), picture.height()))
+}
+
+/// Whether pictures of this format and size (width, height) hold what the model is to see.
+pub(super) fn check_size(
+    geometry: &Geometry,
+    format: PixelFormat,
+    (width, height): (usize, usize),
+) -> Result<(), ImageError> {
     let fits = geometry.check().and_then(|()| geometry.fits((width, height)));
     fits.map_err(|error| {
         let message = "what the model is to see of the picture cannot be cut out";
         ImageError::with_source(ImageErrorKind::Size, message, error)
     })?;
-    if picture.format().mosaic().is_some() && width.min(height) < MOSAIC_PX_MIN {
+    if format.mosaic().is_some() && width.min(height) < MOSAIC_PX_MIN {
         let message = format!("a Bayer picture of {width}x{height} pixels lacks colours");
         return Err(ImageError::new(ImageErrorKind::Size, message));
     }

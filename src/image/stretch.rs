@@ -11,6 +11,8 @@
 //! Two passes of one kind: rows of the picture are mixed to rows of the result's height, a block of
 //! them is turned on its side, and mixed again to the result's width.
 
+pub(super) mod matrices;
+
 use std::ops::Range;
 
 use super::kernel::{Axis, Kernel, Lattice};

@@ -8,13 +8,16 @@
 //! weights are the same bytes.
 //!
 //! Models are rewritten here too: [`to_half`] makes their arithmetic 16-bit, and [`search`] finds what
-//! must not be, where a device gets it wrong.
+//! must not be, where a device gets it wrong. [`for_camera`] puts the preprocessing in front, for frames
+//! that the model reads where the camera wrote them.
 
 mod builder;
+mod camera;
 mod fallback;
 mod half;
 mod ops;
 
 pub use builder::{Conv2d, GraphBuilder, GraphError, Metadata, OPSET, Storage, Value};
+pub use camera::{CameraFrames, FRAME, for_camera, picture};
 pub use fallback::{Fallback, SearchError, search};
 pub use half::{Layer, layers, to_half};

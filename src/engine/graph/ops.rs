@@ -36,6 +36,39 @@ impl GraphBuilder {
         self.unary("Relu", name, x)
     }
 
+    /// The smaller of two, elementwise with broadcasting.
+    pub fn min(&mut self, name: &str, a: &Value, b: &Value) -> Value {
+        self.binary("Min", name, a, b)
+    }
+
+    /// The next whole number down.
+    pub fn floor(&mut self, name: &str, x: &Value) -> Value {
+        self.unary("Floor", name, x)
+    }
+
+    /// Every `step`-th of `from..to` along `axis`; all of it is the value itself.
+    pub fn strided(
+        &mut self,
+        name: &str,
+        x: &Value,
+        axis: usize,
+        (from, to, step): (usize, usize, usize),
+    ) -> Value {
+        let length = x.shape.get(axis).copied();
+        if (from, Some(to), step) == (0, length, 1) {
+            return x.clone();
+        }
+        let fits = (step > 0 && from < to && length.is_some_and(|l| to <= l)).then(|| {
+            let mut shape = x.shape.clone();
+            shape[axis] = (to - from).div_ceil(step);
+            shape
+        });
+        let shape = self.require(name, fits, &[x]);
+        let [from, to, step, axis] = [("from", from), ("to", to), ("step", step), ("axis", axis)]
+            .map(|(part, value)| self.integers(&format!("{name}.{part}"), &[value as i64]));
+        self.node("Slice", name, &[x, &from, &to, &axis, &step], vec![], shape)
+    }
+
     /// Logistic function.
     pub fn sigmoid(&mut self, name: &str, x: &Value) -> Value {
         self.unary("Sigmoid", name, x)

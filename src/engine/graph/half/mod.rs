@@ -45,7 +45,7 @@ pub fn to_half(
 ///
 /// # Errors
 /// When it is not, or there is no graph.
-fn graph_of(model: &pb::ModelProto) -> Result<&pb::GraphProto, GraphError> {
+pub(super) fn graph_of(model: &pb::ModelProto) -> Result<&pb::GraphProto, GraphError> {
     let opset = model.opset_import.iter().find(|o| o.domain.is_empty()).map_or(0, |o| o.version);
     if opset < OPSET_MIN {
         let problem = format!("operator set {opset}, {OPSET_MIN} or newer is needed");
