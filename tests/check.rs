@@ -137,9 +137,18 @@ fn a_whole_station_passes_and_a_missing_broker_is_only_a_warning() {
     let names: Vec<_> = checks.iter().map(|c| c.name).collect();
     assert_eq!(
         names,
-        ["config", "engine", "recipes", "calibration", "camera", "state_dir", "broker"]
+        [
+            "config",
+            "engine",
+            "inference",
+            "recipes",
+            "calibration",
+            "camera",
+            "state_dir",
+            "broker"
+        ]
     );
-    for check in &checks[..6] {
+    for check in &checks[..7] {
         assert!(matches!(check.outcome, Outcome::Ok(_)), "{check}");
     }
     warns(&checks, "broker", &[&site.port.to_string(), "starts and delivers"]);

@@ -7,8 +7,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::calibrate::Calibration;
-use crate::config::{CalibrationSource, EngineSource, Mqtt, MqttVersion, Password};
+use crate::config::{
+    BackendChoice, CalibrationSource, EngineSource, Mqtt, MqttVersion, Password, PrecisionChoice,
+    ValidConfig,
+};
 use crate::engine::bundle::{BundleSource, EmbeddedBundle};
+use crate::engine::tensorrt::Precision;
+use crate::engine::{Backend, Gpu};
 use crate::publish::{ClientFiles, Credentials, TlsFiles, Version};
 use crate::sys::fs;
 
@@ -16,6 +21,8 @@ use crate::sys::fs;
 const CALIBRATION_BYTES_MAX: u64 = 64 << 20;
 /// MQTT carries a password of up to 65535 bytes; a longer file is a wrong file.
 const PASSWORD_BYTES_MAX: u64 = 65_535;
+/// Folder in the state folder for engines that were built for the GPU.
+const PLANS_DIR: &str = "plans";
 /// Where systemd puts the credentials of a service.
 const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 
@@ -35,6 +42,24 @@ pub(super) fn bundle_source(engine: &EngineSource) -> BundleSource {
     match engine {
         EngineSource::Folder(folder) => BundleSource::Dir(folder.clone()),
         EngineSource::Demo => BundleSource::Embedded(DEMO_ENGINE),
+    }
+}
+
+/// What runs the model; engines that were built for the GPU lie beside the journal.
+pub(super) fn backend(config: &ValidConfig) -> Backend {
+    let gpu = || Gpu {
+        library_dir: config.inference.library_dir.clone(),
+        plans_dir: config.state_dir.join(PLANS_DIR),
+        precision: match config.inference.precision {
+            PrecisionChoice::Fp16 => Precision::Fp16,
+            PrecisionChoice::Fp32 => Precision::Fp32,
+        },
+    };
+    match config.inference.backend {
+        BackendChoice::Auto => Backend::Auto(gpu()),
+        BackendChoice::Cpu => Backend::Cpu,
+        BackendChoice::Ort => Backend::Ort,
+        BackendChoice::TensorRt => Backend::TensorRt(gpu()),
     }
 }
 

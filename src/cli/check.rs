@@ -17,6 +17,8 @@ use crate::capture::{Camera, Event};
 use crate::config::{
     self, CameraSource, Mqtt, Password, Recipe, Trigger, TriggerMode, ValidConfig,
 };
+use crate::engine::bundle::Bundle;
+use crate::engine::tensorrt::TensorRt;
 use crate::engine::{self, Backend, ModelSpec};
 use crate::frame::{CameraId, Pool};
 use crate::sys::clock::{Clock, RealClock};
@@ -110,6 +112,7 @@ pub fn examine(file: &Path) -> Vec<Check> {
         .ok()
         .and_then(|(spec, inference_ms)| super::tiles::check(&config, spec, *inference_ms));
     checks.push(Check::of("engine", engine.map(|(spec, _)| describe(&spec))));
+    checks.push(Check { name: "inference", outcome: inference(&config) });
     if let Some(spec) = &spec {
         checks.push(Check::of("recipes", recipes(&config.recipes, spec)));
     }
@@ -169,6 +172,40 @@ fn engine(config: &ValidConfig) -> Result<(ModelSpec, f64)> {
     let tiled = config.recipes.iter().any(|recipe| !recipe.tiling.is_whole());
     let inference_ms = if tiled { super::tiles::inference_ms(&mut *engine)? } else { 0.0 };
     Ok((engine.spec().clone(), inference_ms))
+}
+
+/// What will run the model. An engine for the GPU is not built here, for a service is checked
+/// before each start; the bundle was proved on the CPU.
+fn inference(config: &ValidConfig) -> Outcome {
+    let gpu = match assets::backend(config) {
+        Backend::Cpu => return Outcome::Ok("on the CPU".to_owned()),
+        Backend::Ort if cfg!(feature = "ort") => return Outcome::Ok("by onnxruntime".to_owned()),
+        Backend::Ort => {
+            let text =
+                "this program was built without onnxruntime: set inference.backend to another";
+            return Outcome::Fail(text.to_owned());
+        }
+        Backend::TensorRt(gpu) | Backend::Auto(gpu) => gpu,
+    };
+    let needed = config.inference.backend == config::BackendChoice::TensorRt;
+    let tensorrt = match TensorRt::open(gpu.library_dir.as_deref()) {
+        Err(e) if needed => return Outcome::Fail(format!("{:#}", anyhow!(e))),
+        Ok(tensorrt) if needed && tensorrt.device().is_none() => {
+            return Outcome::Fail(tensorrt.no_gpu().to_string());
+        }
+        Ok(tensorrt) if tensorrt.device().is_some() => tensorrt,
+        _ => return Outcome::Ok("on the CPU: there is no TensorRT with a GPU here".to_owned()),
+    };
+    let source = assets::bundle_source(&config.engine);
+    let state = match Bundle::load(&source)
+        .and_then(|bundle| tensorrt.kept(&bundle, gpu.precision, &gpu.plans_dir))
+    {
+        Ok(Some(_)) => "the engine is built and proved".to_owned(),
+        Ok(None) => "the engine is built at the first start".to_owned(),
+        Err(e) => format!("the engine is built anew at the next start: {:#}", anyhow!(e)),
+    };
+    let device = tensorrt.device().map_or("", |device| &device.name);
+    Outcome::Ok(format!("{} on {device}; {state}", tensorrt.version()))
 }
 
 fn describe(spec: &ModelSpec) -> String {

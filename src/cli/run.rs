@@ -12,7 +12,7 @@ use anyhow::Context as _;
 
 use super::{assets, cameras, geometry, recording};
 use crate::config::{self, ValidConfig};
-use crate::engine::{self, Backend};
+use crate::engine;
 use crate::frame::CameraId;
 use crate::journal;
 use crate::message::{ByteOrder, Mode};
@@ -89,7 +89,13 @@ fn report(summary: &Summary) {
 /// Everything the configuration names, loaded and checked.
 fn parts(config: &ValidConfig) -> anyhow::Result<Parts> {
     let clock: Arc<dyn Clock> = Arc::new(RealClock);
-    let engine = engine::open(&assets::bundle_source(&config.engine), Backend::Cpu)?;
+    let source = assets::bundle_source(&config.engine);
+    let backend = assets::backend(config);
+    let engine = if config.inference.serve_while_building {
+        engine::open_serving(&source, backend)?
+    } else {
+        engine::open(&source, backend)?
+    };
     let recipes = config.recipes.iter().map(|r| Recipe {
         id: r.id,
         class: r.class.clone(),

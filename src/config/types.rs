@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::camera::Camera;
+use super::inference::Inference;
 use crate::frame::{RecipeId, StationId, Tiling};
 use crate::sys::log::LogSettings;
 
@@ -22,6 +23,8 @@ pub struct ValidConfig {
     pub engine: EngineSource,
     /// `calibration`: the limits. Required.
     pub calibration: CalibrationSource,
+    /// `[inference]`: what runs the model.
+    pub inference: Inference,
     /// `[mqtt]`.
     pub mqtt: Mqtt,
     /// `[sparkplug]`: the mirror for SCADA; none without the table.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use super::camera::{Camera, cameras};
+use super::inference::inference;
 use super::mqtt::mqtt;
 use super::problem::ConfigError;
 use super::reader::{Findings, Found, Report, Section};
@@ -62,6 +63,7 @@ fn root(top: Section<'_>, file: &Path) -> Option<ValidConfig> {
     let state_dir = top.anchor(state_dir.map_or(STATE_DIR_DEFAULT, |found| found.value));
     let engine = engine(&top);
     let calibration = calibration(&top, engine.as_ref());
+    let inference = inference(top.section("inference"));
     let mqtt = mqtt(top.section("mqtt"), station.as_ref());
     let mirrored = top.has("sparkplug");
     let sparkplug = sparkplug(top.section("sparkplug"), mirrored, station.as_ref(), &mqtt);
@@ -81,6 +83,7 @@ fn root(top: Section<'_>, file: &Path) -> Option<ValidConfig> {
         state_dir,
         engine: engine?,
         calibration: calibration?,
+        inference,
         mqtt,
         sparkplug,
         recipes,

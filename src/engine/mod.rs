@@ -2,7 +2,8 @@
 //!
 //! [`open`] loads a bundle into a backend and proves it by the bundle's golden pictures before
 //! anyone may use it. Backends: [`CpuEngine`] (tract, always there), [`OrtEngine`] (feature
-//! `ort`: onnxruntime found at run time) and [`ScriptedEngine`] (tests and trials).
+//! `ort`: onnxruntime found at run time), [`TensorRtEngine`] (NVIDIA GPUs, found at run time) and
+//! [`ScriptedEngine`] (tests and trials).
 
 pub mod bundle;
 mod cpu;
@@ -13,14 +14,18 @@ mod onnxruntime;
 mod open;
 mod scripted;
 mod selfcheck;
+mod swap;
+pub mod tensorrt;
 
 pub use cpu::CpuEngine;
 pub use eye::{Eye, Held};
 #[cfg(feature = "ort")]
 pub use onnxruntime::OrtEngine;
-pub use open::{Backend, open, open_many};
+pub use open::{Backend, Gpu, open, open_many, open_serving};
 pub use scripted::ScriptedEngine;
-pub use selfcheck::{SelfCheck, self_check};
+pub use selfcheck::{SelfCheck, measure, self_check, self_check_within};
+pub use swap::SwapEngine;
+pub use tensorrt::TensorRtEngine;
 
 use crate::frame::AnomalyMap;
 

@@ -20,12 +20,18 @@ pub struct SelfCheck {
     pub diff_allowed: f32,
 }
 
-/// Runs the golden pictures of `bundle` through `engine`.
+impl SelfCheck {
+    /// The worst difference; NaN when any is.
+    pub fn diff_max(&self) -> f32 {
+        worse(self.map_diff_max, self.score_diff_max)
+    }
+}
+
+/// Runs the golden pictures of `bundle` through `engine` and tells how far it is from their answers.
 ///
 /// # Errors
-/// `SelfCheck` with the measured differences when they exceed the tolerance or are not finite;
-/// the engine's own error when it fails.
-pub fn self_check(engine: &mut dyn Engine, bundle: &Bundle) -> Result<SelfCheck, EngineError> {
+/// The engine's own error when it fails.
+pub fn measure(engine: &mut dyn Engine, bundle: &Bundle) -> Result<SelfCheck, EngineError> {
     let golden = bundle.golden();
     let spec = engine.spec();
     let mut map = AnomalyMap::unwritten(spec.map_width, spec.map_height);
@@ -40,10 +46,31 @@ pub fn self_check(engine: &mut dyn Engine, bundle: &Bundle) -> Result<SelfCheck,
         found.map_diff_max = worse(found.map_diff_max, diff_max(&map.values, &case.map));
         found.score_diff_max = worse(found.score_diff_max, (map.score - case.score).abs());
     }
+    Ok(found)
+}
+
+/// Runs the golden pictures of `bundle` through `engine`, which must give their answers.
+///
+/// # Errors
+/// `SelfCheck` with the measured differences when they exceed the bundle's tolerance or are not
+/// finite; the engine's own error when it fails.
+pub fn self_check(engine: &mut dyn Engine, bundle: &Bundle) -> Result<SelfCheck, EngineError> {
+    let allowed = bundle.manifest().golden.tolerance * bundle.golden().range();
+    self_check_within(engine, bundle, allowed)
+}
+
+/// The same for an engine of another arithmetic: within `diff_allowed`, in units of the map.
+///
+/// # Errors
+/// As [`self_check`].
+pub fn self_check_within(
+    engine: &mut dyn Engine,
+    bundle: &Bundle,
+    diff_allowed: f32,
+) -> Result<SelfCheck, EngineError> {
+    let found = SelfCheck { diff_allowed, ..measure(engine, bundle)? };
     // `<=` is false for NaN: an engine that answers NaN cannot pass.
-    let good =
-        found.map_diff_max <= found.diff_allowed && found.score_diff_max <= found.diff_allowed;
-    if good {
+    if found.diff_max() <= found.diff_allowed {
         return Ok(found);
     }
     Err(EngineError::new(

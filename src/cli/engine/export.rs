@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use prost::Message;
 
-use super::EngineArgs;
+use super::{EngineArgs, PrecisionName};
 use crate::engine::bundle::Bundle;
 use crate::engine::graph::{CameraFrames, for_camera};
 use crate::frame::{Geometry, PixelFormat};
@@ -21,7 +21,7 @@ pub(super) struct Args {
     engine: String,
     /// Arithmetic of the model
     #[arg(long, value_name = "NAME", default_value = "fp32")]
-    precision: Precision,
+    precision: PrecisionName,
     /// With fp16: a node that keeps 32 bits; may be given again
     #[arg(long, value_name = "NODE")]
     keep_fp32: Vec<String>,
@@ -53,15 +53,6 @@ struct CameraArgs {
     /// Mirrored, left to right, before it is turned
     #[arg(long, requires = "format")]
     mirror: bool,
-}
-
-/// Arithmetic of a graph.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Precision {
-    /// 32 bits, as trained.
-    Fp32,
-    /// 16 bits where that is safe.
-    Fp16,
 }
 
 impl CameraArgs {
@@ -98,8 +89,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let bundle = Bundle::load(&EngineArgs::source_named(&args.engine))?;
     let keep: BTreeSet<String> = args.keep_fp32.iter().cloned().collect();
     let mut graph = match args.precision {
-        Precision::Fp32 => bundle.graph()?,
-        Precision::Fp16 => bundle.half_graph(&keep)?,
+        PrecisionName::Fp32 => bundle.graph()?,
+        PrecisionName::Fp16 => bundle.half_graph(&keep)?,
     };
     if let Some(frames) = args.camera.frames()? {
         let input = &bundle.manifest().input;

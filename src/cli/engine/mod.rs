@@ -1,7 +1,11 @@
-//! `crrd engine check` and `export`, and the arguments by which every tool names its engine.
+//! `crrd engine`: bundles and what is built from them, and the arguments by which every tool names
+//! its engine.
 
+mod bench;
+mod build;
 mod export;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -9,13 +13,16 @@ use anyhow::{Result, bail};
 use super::assets;
 use crate::config::EngineSource;
 use crate::engine::bundle::{Bundle, BundleSource};
-use crate::engine::{self, Backend, Engine};
+use crate::engine::tensorrt::Precision;
+use crate::engine::{self, Backend, Engine, Gpu};
 use crate::frame::AnomalyMap;
 use crate::sys::clock::{Clock, RealClock};
 
 /// The word that names the engine and the limits inside the program; a folder of this name is
 /// `./demo`.
 pub const DEMO: &str = "demo";
+/// Where the service keeps them.
+const PLANS_DIR_DEFAULT: &str = "/var/lib/crrd/plans";
 
 /// Inferences timed by `engine check`: enough for a median, a second or two on a slow machine.
 const SPEED_RUNS: usize = 9;
@@ -26,9 +33,53 @@ pub struct EngineArgs {
     /// Engine bundle: the folder that training wrote, or `demo` for the one inside the program
     #[arg(long, value_name = "DIR")]
     pub engine: String,
-    /// What runs the model: `cpu`, or `ort` where onnxruntime is built in
+    /// What runs the model: `cpu`, `tensorrt`, or `ort` where onnxruntime is built in
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     pub backend: BackendName,
+    #[command(flatten)]
+    gpu: GpuArgs,
+}
+
+/// Where TensorRT lies, and what it built.
+#[derive(Clone, Debug, clap::Args)]
+struct GpuArgs {
+    /// Folder of TensorRT's libraries, when the system's loader does not find them
+    #[arg(long, value_name = "DIR")]
+    library_dir: Option<PathBuf>,
+    /// Folder of the engines that were built for this GPU
+    #[arg(long, value_name = "DIR", default_value = PLANS_DIR_DEFAULT)]
+    plans: PathBuf,
+    /// Arithmetic on the GPU
+    #[arg(long, value_name = "NAME", default_value = "fp32")]
+    precision: PrecisionName,
+}
+
+/// Arithmetic by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum PrecisionName {
+    /// 32 bits, as trained.
+    Fp32,
+    /// 16 bits where that is safe.
+    Fp16,
+}
+
+impl From<PrecisionName> for Precision {
+    fn from(name: PrecisionName) -> Self {
+        match name {
+            PrecisionName::Fp32 => Self::Fp32,
+            PrecisionName::Fp16 => Self::Fp16,
+        }
+    }
+}
+
+impl GpuArgs {
+    fn gpu(&self) -> Gpu {
+        Gpu {
+            library_dir: self.library_dir.clone(),
+            plans_dir: self.plans.clone(),
+            precision: self.precision.into(),
+        }
+    }
 }
 
 /// A backend by its name.
@@ -38,6 +89,9 @@ pub enum BackendName {
     Cpu,
     /// onnxruntime, found at run time.
     Ort,
+    /// TensorRT on an NVIDIA GPU, found at run time.
+    #[value(name = "tensorrt")]
+    TensorRt,
 }
 
 impl EngineArgs {
@@ -60,6 +114,7 @@ impl EngineArgs {
         match self.backend {
             BackendName::Cpu => Backend::Cpu,
             BackendName::Ort => Backend::Ort,
+            BackendName::TensorRt => Backend::TensorRt(self.gpu.gpu()),
         }
     }
 
@@ -93,6 +148,12 @@ enum Action {
     Check(EngineArgs),
     /// Writes the model as an ONNX file: in 16-bit arithmetic, for the pictures of a camera
     Export(export::Args),
+    /// Builds a bundle's engine for this machine's GPU, proves it and keeps it
+    Build(build::Args),
+    /// Lists the engines that were built on this machine
+    List(build::ListArgs),
+    /// Measures the time of an inference: p50, p95, p99, throughput, memory
+    Bench(bench::Args),
 }
 
 /// # Errors
@@ -101,6 +162,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     match &args.action {
         Action::Check(engine) => check(engine),
         Action::Export(args) => export::run(args),
+        Action::Build(args) => build::run(args),
+        Action::List(args) => build::list(args),
+        Action::Bench(args) => bench::run(args),
     }
 }
 

@@ -1,0 +1,98 @@
+//! `crrd engine build` and `crrd engine list`.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{EngineArgs, GpuArgs};
+use crate::engine::bundle::Bundle;
+use crate::engine::tensorrt::{self, Precision, TensorRt};
+use crate::sys::clock::{Clock, RealClock};
+
+/// Time between two steps of the spinner.
+const SPIN: Duration = Duration::from_millis(120);
+
+/// Builds a bundle's engine for this machine's GPU, proves it and keeps it
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    /// Engine bundle: the folder that training wrote, or `demo` for the one inside the program
+    #[arg(long, value_name = "DIR")]
+    engine: String,
+    #[command(flatten)]
+    gpu: GpuArgs,
+}
+
+/// # Errors
+/// When TensorRT or the GPU is missing, the model cannot be built, or the engine does not
+/// reproduce the golden pictures. Engines that were built before stay as they are.
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    let bundle = Bundle::load(&EngineArgs::source_named(&args.engine))?;
+    let precision = Precision::from(args.gpu.precision);
+    let tensorrt = TensorRt::open(args.gpu.library_dir.as_deref())?;
+    println!("{}: {}", bundle.place(), bundle.manifest().name);
+    println!("  library  {}", tensorrt.version());
+    let started = RealClock.now();
+    let spinner = spinner("building; Ctrl-C ends it, nothing half-built stays");
+    if tensorrt.device().is_none() {
+        // TensorRT for RTX: what it builds here shows that the model can be built, no more.
+        let built = tensorrt.build(&bundle, precision, &BTreeSet::new(), &[])?;
+        spinner.finish_and_clear();
+        let seconds = RealClock.now().since(started).as_ms() / 1e3;
+        println!("  built    {} bytes in {seconds:.1} s", built.plan.len());
+        println!("not kept: there is no NVIDIA GPU here to run it on");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let key = tensorrt.key(&bundle, precision)?;
+    println!("  for      {}", key.describe());
+    let (_, record) = tensorrt.build_into(&bundle, precision, &args.gpu.plans)?;
+    spinner.finish_and_clear();
+    println!("  built    in {:.1} s", RealClock.now().since(started).as_ms() / 1e3);
+    println!(
+        "  golden   pictures reproduced within {:.2e}, allowed {:.2e}",
+        record.golden_diff_max,
+        precision.diff_allowed(&bundle)
+    );
+    if !record.kept_fp32.is_empty() {
+        println!("  32 bits  kept by {}: wrong in 16 on this GPU", record.kept_fp32.join(", "));
+    }
+    println!("  kept     {}", key.file(&args.gpu.plans).display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn spinner(words: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new_spinner().with_message(words);
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(SPIN);
+    bar
+}
+
+/// Lists the engines that were built on this machine
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct ListArgs {
+    /// Folder of the engines that were built for this GPU
+    #[arg(long, value_name = "DIR", default_value = super::PLANS_DIR_DEFAULT)]
+    plans: PathBuf,
+}
+
+/// # Errors
+/// When the folder cannot be read.
+pub(super) fn list(args: &ListArgs) -> Result<ExitCode> {
+    let found = tensorrt::list(&args.plans).context("no list of engines")?;
+    if found.is_empty() {
+        println!("no engine was built yet in {}", args.plans.display());
+    }
+    for plan in &found {
+        let says = match &plan.record {
+            Ok(record) => record.key.describe(),
+            Err(e) => format!("cannot be used: {e}"),
+        };
+        println!("{} ({:.1} MB): {says}", plan.path.display(), plan.bytes as f64 / 1e6);
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,64 @@
+//! `[inference]`: what runs the model.
+
+use std::path::PathBuf;
+
+use super::reader::Section;
+
+/// What runs the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackendChoice {
+    /// `auto`: TensorRT where it and a GPU are there, else the CPU.
+    Auto,
+    /// `cpu`.
+    Cpu,
+    /// `ort`: onnxruntime, in a build with it.
+    Ort,
+    /// `tensorrt`: the station does not start without it.
+    TensorRt,
+}
+
+/// Arithmetic of an engine for the GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrecisionChoice {
+    /// `fp32`.
+    Fp32,
+    /// `fp16`.
+    Fp16,
+}
+
+/// `[inference]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inference {
+    /// `backend`. Default `auto`.
+    pub backend: BackendChoice,
+    /// `library_dir`: folder of TensorRT's libraries. Default: where the system's loader looks.
+    pub library_dir: Option<PathBuf>,
+    /// `precision`: arithmetic of TensorRT. Default `fp32`.
+    pub precision: PrecisionChoice,
+    /// `serve_while_building`: the CPU judges parts while an engine is built. Default true.
+    pub serve_while_building: bool,
+}
+
+pub(super) fn inference(section: Section<'_>) -> Inference {
+    let backends = [
+        ("auto", BackendChoice::Auto),
+        ("cpu", BackendChoice::Cpu),
+        ("ort", BackendChoice::Ort),
+        ("tensorrt", BackendChoice::TensorRt),
+    ];
+    let precisions = [("fp32", PrecisionChoice::Fp32), ("fp16", PrecisionChoice::Fp16)];
+    let library_dir = section.text("library_dir", "none").map(|found| {
+        if found.value.is_empty() {
+            found.refuse("empty", "name the folder of libnvinfer.so, or leave the field out");
+        }
+        section.anchor(found.value)
+    });
+    let inference = Inference {
+        backend: section.word("backend", &backends, 0),
+        library_dir,
+        precision: section.word("precision", &precisions, 0),
+        serve_while_building: section.boolean("serve_while_building", true),
+    };
+    section.finish();
+    inference
+}

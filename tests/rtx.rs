@@ -1,0 +1,103 @@
+//! NVIDIA's real builder without a GPU: TensorRT for RTX parses and builds what is shipped.
+//!
+//! Ignored by default: the library is 220 MB and comes from PyPI. `tests/rtx/run.sh` fetches it and
+//! runs `cargo test --test rtx -- --ignored --nocapture --test-threads 1`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use crrd::engine::EngineErrorKind;
+use crrd::engine::bundle::{Bundle, BundleSource};
+use crrd::engine::tensorrt::{Family, Precision, TensorRt};
+
+/// Folder of `libtensorrt_rtx.so.1` and its ONNX parser.
+const LIBRARIES: &str = "CRRD_RTX_LIBS";
+/// Bundles to build beside the shipped one, separated by colons.
+const BUNDLES: &str = "CRRD_RTX_BUNDLES";
+
+fn libraries() -> PathBuf {
+    std::env::var_os(LIBRARIES).expect("CRRD_RTX_LIBS names the folder of the libraries").into()
+}
+
+fn bundles() -> Vec<PathBuf> {
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/demo");
+    let more = std::env::var_os(BUNDLES).unwrap_or_default();
+    std::iter::once(demo)
+        .chain(std::env::split_paths(&more).filter(|path| !path.as_os_str().is_empty()))
+        .collect()
+}
+
+#[test]
+#[ignore = "needs NVIDIA's libraries: tests/rtx/run.sh"]
+fn every_bundle_is_parsed_and_built_by_nvidias_builder() {
+    let rtx = TensorRt::open(Some(&libraries())).unwrap();
+    assert_eq!(rtx.version().family, Family::Rtx);
+    println!("{}, GPU: {:?}", rtx.version(), rtx.device());
+    for folder in bundles() {
+        let bundle = Bundle::load(&BundleSource::Dir(folder)).unwrap();
+        let manifest = bundle.manifest();
+        for precision in [Precision::Fp32, Precision::Fp16] {
+            let started = Instant::now();
+            let built = rtx.build(&bundle, precision, &BTreeSet::new(), &[]).unwrap();
+            println!(
+                "{} ({}, {precision}, opset {}, {} bytes): built in {:.1} s, plan of {} bytes, sha256 of the model {}",
+                manifest.name,
+                manifest.method.preset,
+                manifest.model.opset,
+                bundle.model().len(),
+                started.elapsed().as_secs_f64(),
+                built.plan.len(),
+                &manifest.model.sha256[..16],
+            );
+            assert!(built.plan.len() > 100_000, "a plan holds the weights");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs NVIDIA's libraries: tests/rtx/run.sh"]
+fn without_a_gpu_a_plan_is_refused_in_words_and_not_by_a_crash() {
+    let rtx = TensorRt::open(Some(&libraries())).unwrap();
+    if rtx.device().is_some() {
+        println!("there is a GPU: nothing to see");
+        return;
+    }
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/demo");
+    let bundle = Bundle::load(&BundleSource::Dir(demo)).unwrap();
+    assert_eq!(rtx.key(&bundle, Precision::Fp16).unwrap_err().kind(), EngineErrorKind::Backend);
+    let plan = rtx.build(&bundle, Precision::Fp16, &BTreeSet::new(), &[]).unwrap().plan;
+    for plan in [&plan[..], &plan[..1000], b"nonsense"] {
+        let Err(error) = rtx.load(&bundle, plan) else { panic!("a plan runs without a GPU") };
+        println!("{error}");
+        assert_eq!(error.kind(), EngineErrorKind::Backend);
+        assert!(error.to_string().contains("TensorRT-RTX 1."), "{error}");
+    }
+}
+
+#[test]
+#[ignore = "needs NVIDIA's libraries: tests/rtx/run.sh"]
+fn a_model_that_is_none_is_refused_with_the_parsers_words() {
+    let rtx = TensorRt::open(Some(&libraries())).unwrap();
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/demo");
+    let dir = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(demo).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let model = dir.path().join("model.onnx");
+    let whole = std::fs::read(&model).unwrap();
+    let broken = &whole[..whole.len() / 2];
+    std::fs::write(&model, broken).unwrap();
+    // The bundle's hash is corrected, so that only the parser can notice.
+    let manifest = dir.path().join("manifest.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let text =
+        text.replace(&crrd::sys::hash::sha256_hex(&whole), &crrd::sys::hash::sha256_hex(broken));
+    std::fs::write(&manifest, text).unwrap();
+    let bundle = Bundle::load(&BundleSource::Dir(dir.path().into())).unwrap();
+    let error = rtx.build(&bundle, Precision::Fp32, &BTreeSet::new(), &[]).unwrap_err();
+    println!("{error}");
+    assert_eq!(error.kind(), EngineErrorKind::Backend);
+    assert!(error.to_string().contains("cannot parse the model"), "{error}");
+}
