@@ -380,6 +380,9 @@ impl Session {
         match self.window.acknowledge(id) {
             Some(tag) => {
                 self.counters.acked += 1;
+                if self.window.urgent_len() == 0 {
+                    self.share.settled(now);
+                }
                 match tag.owner {
                     Owner::Nobody => {}
                     Owner::Row(row) => self.position.part_done(row),

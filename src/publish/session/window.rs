@@ -48,6 +48,11 @@ impl Window {
         self.bulk
     }
 
+    /// Everything but the bulk share.
+    pub(super) fn urgent_len(&self) -> usize {
+        self.len() - self.bulk
+    }
+
     /// Whether something urgent was handed over and is not on the wire yet.
     pub(super) fn is_urgent_unsent(&self) -> bool {
         self.handed.iter().any(|(tag, _)| !tag.bulk)
