@@ -38,9 +38,9 @@ fi
 
 # Compiler and host library of amd64, standard library of arm64; the arm64 package lists are kept
 # apart, so that the machine's own apt never hears of a second architecture.
-if [ ! -e "$work/root/complete" ]; then
-  rm -rf "$work/debs" "$work/apt" "$work/root"
-  mkdir -p "$work"/{debs,root} "$work"/apt/lists/partial "$work"/apt/cache/archives/partial
+if [ ! -e "$work/toolchain/complete" ]; then
+  rm -rf "$work/debs" "$work/apt" "$work/toolchain"
+  mkdir -p "$work"/{debs,toolchain} "$work"/apt/lists/partial "$work"/apt/cache/archives/partial
   std=$(apt-cache depends libstd-rust-web-dev | sed -n 's/.*Depends: \(libstd-rust-web-[0-9].*\)$/\1/p' | head -1)
   llvm=$(apt-cache depends rustc-web "$std" | sed -n 's/.*Depends: \(libllvm[0-9]*\)$/\1/p' | head -1)
   arm=(-oAPT::Architecture=arm64 -oAPT::Architectures=arm64
@@ -50,11 +50,11 @@ if [ ! -e "$work/root/complete" ]; then
     apt-get download -qq rustc-web libstd-rust-web-dev "$std" "$llvm"
     apt-get "${arm[@]}" update -qq
     apt-get "${arm[@]}" download -qq libstd-rust-web-dev "$std"
-    for package in *.deb; do dpkg -x "$package" "$work/root"; done
+    for package in *.deb; do dpkg -x "$package" "$work/toolchain"; done
   )
-  touch "$work/root/complete"
+  touch "$work/toolchain/complete"
 fi
-export RUSTC=$work/root/usr/bin/rustc LD_LIBRARY_PATH=$work/root/usr/lib/x86_64-linux-gnu
+export RUSTC=$work/toolchain/usr/bin/rustc LD_LIBRARY_PATH=$work/toolchain/usr/lib/x86_64-linux-gnu
 export CARGO_TARGET_DIR=$work/build CARGO_PROFILE_RELEASE_DEBUG=0 CARGO_TERM_COLOR=never
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc
