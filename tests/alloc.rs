@@ -224,10 +224,7 @@ fn run(views: u64, tiling: Tiling, leak: bool, shape: Shape) -> (u64, u64) {
     let before = (CAPTURE.load(Ordering::SeqCst), INSPECT.load(Ordering::SeqCst));
     let view = |i: u64| {
         let folder = dir.path().join(format!("frames-{i}"));
-        StationCamera {
-            name: format!("c{i}"),
-            camera: Box::new(camera(&folder, i == 0, leak, shape)),
-        }
+        StationCamera::new(format!("c{i}"), Box::new(camera(&folder, i == 0, leak, shape)))
     };
     let parts = Parts {
         station: StationId::new("s1").unwrap(),
@@ -236,7 +233,7 @@ fn run(views: u64, tiling: Tiling, leak: bool, shape: Shape) -> (u64, u64) {
         queue: Queue::Every,
         calibration: calibration(&spec.sha256, "bolt", 0.5, tiling),
         engine: Box::new(Alternating { spec, frames: 0, looks: views * tiling.count() as u64 }),
-        recipes: vec![Recipe::new(RecipeId(1), "bolt")],
+        recipes: vec![Recipe { tiling, ..Recipe::new(RecipeId(1), "bolt") }],
         latency_ms_max: 60_000,
         triggers: Triggers { mode: Mode::Continuous, arm_wait_ms_max: 0, recipe: None },
         queue_frames: 4,

@@ -56,7 +56,10 @@ impl Station {
         let mut limits = calibration(&spec.sha256, &spec.classes[0], 0.5, self.tiling);
         let limit = limits.class[&spec.classes[0]].clone();
         limits.class = spec.classes.iter().map(|class| (class.clone(), limit.clone())).collect();
-        let recipes = (1..).zip(&spec.classes).map(|(id, class)| Recipe::new(RecipeId(id), class));
+        let tiling = self.tiling;
+        let recipes = (1..)
+            .zip(&spec.classes)
+            .map(|(id, class)| Recipe { tiling, ..Recipe::new(RecipeId(id), class) });
         Parts {
             station: StationId::new("bench").unwrap(),
             cameras: self.cameras(RecipeId(spec.classes.len() as u16)),
@@ -98,7 +101,7 @@ impl Station {
                 camera: CameraId(number as u16),
             };
             let camera = Box::new(Replay::open(options, Arc::new(RealClock)).unwrap());
-            StationCamera { name: format!("camera-{number}"), camera }
+            StationCamera::new(format!("camera-{number}"), camera)
         };
         (0..self.cameras).map(camera).collect()
     }

@@ -19,9 +19,9 @@ pub(super) fn start(config: &ValidConfig, parts: Parts) -> (Parts, Option<Record
             return (parts, None);
         }
     };
-    let cameras = parts.cameras.into_iter().map(|StationCamera { name, camera }| {
-        let camera = Box::new(RecordedCamera::new(camera, recorder.feed()));
-        StationCamera { name, camera }
+    let cameras = parts.cameras.into_iter().map(|view| {
+        let camera = Box::new(RecordedCamera::new(view.camera, recorder.feed()));
+        StationCamera { camera, ..view }
     });
     let cameras = cameras.collect();
     let mut observers: Vec<Box<dyn Observer>> = parts.observer.into_iter().collect();
@@ -46,7 +46,7 @@ fn settings(config: &ValidConfig, record: &Record, parts: &Parts) -> Settings {
         cameras: parts
             .cameras
             .iter()
-            .map(|StationCamera { name, camera }| View {
+            .map(|StationCamera { name, camera, .. }| View {
                 name: name.clone(),
                 frame_bytes_max: camera.frame_bytes_max(),
             })

@@ -100,6 +100,7 @@ fn parts(config: &ValidConfig) -> anyhow::Result<Parts> {
         id: r.id,
         class: r.class.clone(),
         views: r.views.clone(),
+        tiling: r.tiling,
     });
     let recipes = recipes.collect();
     let calibration = assets::calibration(&config.calibration)?;
@@ -107,7 +108,8 @@ fn parts(config: &ValidConfig) -> anyhow::Result<Parts> {
     let cameras = config.cameras.iter().enumerate().map(|(at, camera)| {
         let id = CameraId(at as u16);
         let opened = cameras::open(camera, id, &config.recipes, Arc::clone(&clock))?;
-        Ok(StationCamera { name: camera.name.to_string(), camera: opened })
+        let (name, geometry) = (camera.name.to_string(), camera.geometry);
+        Ok(StationCamera { name, geometry, camera: opened })
     });
     let cameras = cameras.collect::<anyhow::Result<Vec<_>>>()?;
     Ok(Parts {

@@ -13,7 +13,7 @@ use super::newest::Newest;
 use super::progress::{Progress, Stage};
 use super::stage::{Outcome, Signals, TICK, panic_message};
 use super::work::{Decision, Input, Views, Work};
-use crate::calibrate::{Calibration, ClassLimit};
+use crate::calibrate::ClassLimit;
 use crate::engine::{Engine, EngineErrorKind, Eye, Held};
 use crate::frame::{Frame, Framing, Geometry, Nanos, RecipeId, Tiling, VIEWS_MAX};
 use crate::judge::{Judge, Mask, Question, Reason, Verdict, combine};
@@ -212,11 +212,12 @@ pub(super) struct Examiner {
 }
 
 impl Examiner {
-    /// With the memory for pictures in the tiles of these limits.
-    pub(super) fn new(engine: Box<dyn Engine>, calibration: &Calibration) -> Self {
+    /// With the memory for pictures in these tiles.
+    pub(super) fn new(engine: Box<dyn Engine>, tilings: impl Iterator<Item = Tiling>) -> Self {
         let mut eye = Eye::new(engine);
         let (mut judge, mut largest) = (Judge::new(0, 0), (0, 0));
-        for tiling in calibration.class.values().map(|limit| limit.tiling).chain([Tiling::WHOLE]) {
+        // Without a limit a picture is seen at once.
+        for tiling in tilings.chain([Tiling::WHOLE]) {
             let (width, height) = eye.grid(&tiling).size();
             eye.reserve(&tiling);
             judge.set_size((width, height));
@@ -235,7 +236,7 @@ impl Examiner {
         }
     }
 
-    /// A mask that holds whatever these limits' maps need.
+    /// A mask that holds whatever the maps of these tiles need.
     pub(super) fn blank_mask(&self) -> Mask {
         self.mask.clone()
     }

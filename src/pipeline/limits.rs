@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::calibrate::{Calibration, CalibrationId, ClassLimit};
-use crate::frame::RecipeId;
+use crate::frame::{Framing, Geometry, RecipeId, Tiling};
 
 use super::error::{PipelineError, PipelineErrorKind};
 
 /// What the PLC's recipe number means.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Recipe {
     /// Number at the PLC.
     pub id: RecipeId,
@@ -17,48 +17,66 @@ pub struct Recipe {
     pub class: String,
     /// Cameras whose view of this product is a class of its own, by name.
     pub views: BTreeMap<String, String>,
+    /// In how many tiles the model sees its pictures.
+    pub tiling: Tiling,
 }
 
 impl Recipe {
-    /// A recipe by which all cameras see the same class.
+    /// A recipe by which all cameras see the same class, each picture at once.
     pub fn new(id: RecipeId, class: &str) -> Self {
-        Self { id, class: class.to_owned(), views: BTreeMap::new() }
+        let (class, views) = (class.to_owned(), BTreeMap::new());
+        Self { id, class, views, tiling: Tiling::WHOLE }
     }
+}
+
+/// A recipe's view of one camera.
+#[derive(Clone, Debug)]
+struct View {
+    camera: String,
+    /// The engine's number of its class.
+    number: u16,
+    class: String,
+    /// How the model sees its pictures.
+    framing: Framing,
 }
 
 /// Recipes with the engine's class numbers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Recipes {
-    /// Class of each view, in the order of the cameras.
-    table: BTreeMap<RecipeId, Vec<(u16, String)>>,
+    /// In the order of the cameras.
+    table: BTreeMap<RecipeId, Vec<View>>,
 }
 
 impl Recipes {
+    /// For cameras of these names, of whose pictures the model sees so much.
+    ///
     /// # Errors
     /// When there is no recipe, a number comes twice, a class is not the engine's, or a view is no
     /// camera's.
     pub(super) fn new(
         recipes: &[Recipe],
         classes: &[String],
-        cameras: &[String],
+        cameras: &[(&str, Geometry)],
     ) -> Result<Self, PipelineError> {
         let refuse = |message| PipelineError::new(PipelineErrorKind::Recipe, message);
         let mut table = BTreeMap::new();
-        for Recipe { id, class, views } in recipes {
-            if let Some(view) = views.keys().find(|view| !cameras.contains(view)) {
+        let names: Vec<&str> = cameras.iter().map(|(name, _)| *name).collect();
+        for Recipe { id, class, views, tiling } in recipes {
+            if let Some(view) = views.keys().find(|view| !names.contains(&view.as_str())) {
                 return Err(refuse(format!(
                     "recipe {}: there is no camera {view:?}; there are {}",
                     id.0,
-                    cameras.join(", ")
+                    names.join(", ")
                 )));
             }
-            let view_class = |camera| {
-                let class: &String = views.get(camera).unwrap_or(class);
-                number_of(class, classes)
-                    .map(|number| (number, class.clone()))
-                    .map_err(|what| refuse(format!("recipe {}: {what}", id.0)))
+            let view = |(camera, geometry): &(&str, Geometry)| {
+                let class: &String = views.get(*camera).unwrap_or(class);
+                let number = number_of(class, classes)
+                    .map_err(|what| refuse(format!("recipe {}: {what}", id.0)))?;
+                let framing = Framing { geometry: *geometry, tiling: *tiling };
+                Ok(View { camera: (*camera).to_owned(), number, class: class.clone(), framing })
             };
-            let views = cameras.iter().map(view_class).collect::<Result<Vec<_>, _>>()?;
+            let views = cameras.iter().map(view).collect::<Result<Vec<_>, _>>()?;
             if table.insert(*id, views).is_some() {
                 return Err(refuse(format!("recipe {} is defined twice: remove one", id.0)));
             }
@@ -71,12 +89,40 @@ impl Recipes {
 
     /// Class number and name of a view.
     pub(super) fn class(&self, recipe: RecipeId, view: usize) -> Option<(u16, &str)> {
-        let (number, name) = self.table.get(&recipe)?.get(view)?;
-        Some((*number, name.as_str()))
+        let view = self.table.get(&recipe)?.get(view)?;
+        Some((view.number, view.class.as_str()))
     }
 
     pub(super) fn classes(&self) -> impl Iterator<Item = &str> {
-        self.table.values().flatten().map(|(_, name)| name.as_str())
+        self.table.values().flatten().map(|view| view.class.as_str())
+    }
+
+    /// Every way in which pictures are cut into tiles.
+    pub(super) fn tilings(&self) -> impl Iterator<Item = Tiling> {
+        self.table.values().flatten().map(|view| view.framing.tiling)
+    }
+
+    /// Refuses limits that were made from pictures seen in another way than these recipes want.
+    /// They would say nothing of what the station sees.
+    ///
+    /// # Errors
+    /// For the first such limit; the message says both ways.
+    pub(super) fn check(&self, calibration: &Calibration) -> Result<(), PipelineError> {
+        let views = self.table.iter().flat_map(|(id, views)| views.iter().map(move |v| (id, v)));
+        for (id, View { camera, class, framing, .. }) in views {
+            let Some(made) = calibration.limit(class).map(ClassLimit::framing) else { continue };
+            if made != *framing {
+                let what = format!(
+                    "the limit of class {class:?} was made from pictures of which the model saw \
+                     {made}, and recipe {} wants it to see {framing} of camera {camera:?}: run \
+                     `crrd calibrate` with --config and this station's file, or start the station \
+                     with the settings that the limit was made with",
+                    id.0
+                );
+                return Err(PipelineError::new(PipelineErrorKind::Calibration, what));
+            }
+        }
+        Ok(())
     }
 }
 

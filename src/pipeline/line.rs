@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, select};
 use super::board::Board;
 use super::encode;
 use super::error::{PipelineError, PipelineErrorKind};
-use super::limits::{Armed, InForce};
+use super::limits::{Armed, InForce, Recipes};
 use super::progress::{Progress, Stage, Watch};
 use super::stage::{Outcome, Signals};
 use super::tally::Latencies;
@@ -36,6 +36,7 @@ pub struct Line {
     pub(super) signals: Arc<Signals>,
     pub(super) in_force: InForce,
     pub(super) engine_sha256: String,
+    pub(super) recipes: Recipes,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -56,11 +57,13 @@ impl Line {
     /// Puts another calibration in force, from the next frame on.
     ///
     /// # Errors
-    /// When it is damaged or belongs to another engine; the old one then stays in force.
+    /// When it is damaged, belongs to another engine, or was made from pictures seen in another way
+    /// (other tiles, another part of them) than the recipes want. The old one then stays in force.
     pub fn replace_calibration(
         &self,
         calibration: Calibration,
     ) -> Result<CalibrationId, PipelineError> {
+        self.recipes.check(&calibration)?;
         let armed = Armed::new(calibration, &self.engine_sha256)?;
         let id = armed.id;
         let old = self.in_force.get().id;

@@ -79,7 +79,7 @@ fn passes(dir: &Path, cameras: Vec<Box<dyn Camera>>, mut before: impl FnMut(u8) 
         answer(input, map)
     }));
     for (i, camera) in (1..).zip(cameras) {
-        parts.cameras.push(StationCamera { name: format!("camera-{i}"), camera });
+        parts.cameras.push(StationCamera::new(format!("camera-{i}"), camera));
     }
     // The engine holds up whom it likes for as long as it likes.
     (parts.window_ms_max, parts.latency_ms_max) = (WINDOW_MS, 60_000);

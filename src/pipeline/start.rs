@@ -83,14 +83,21 @@ pub struct Triggers {
 pub struct StationCamera {
     /// For people; unique.
     pub name: String,
+    /// What of its pictures the model sees.
+    pub geometry: Geometry,
     /// What gives frames.
     pub camera: Box<dyn Camera>,
 }
 
 impl StationCamera {
+    /// A camera whose whole pictures the model sees.
+    pub fn new(name: impl Into<String>, camera: Box<dyn Camera>) -> Self {
+        Self { name: name.into(), geometry: Geometry::WHOLE, camera }
+    }
+
     /// The only camera of a station.
     pub fn only(camera: Box<dyn Camera>) -> Vec<StationCamera> {
-        vec![StationCamera { name: "camera".to_owned(), camera }]
+        vec![Self::new("camera", camera)]
     }
 }
 
@@ -138,13 +145,15 @@ impl Line {
     /// Starts all stages. When an error is returned, whatever was started has ended.
     ///
     /// # Errors
-    /// When the calibration does not fit the engine, a recipe the classes, the journal cannot be
-    /// opened, or a thread cannot be started. A camera or broker that is not there is no error:
-    /// both are tried for ever.
+    /// When the calibration does not fit the engine or the recipes, a recipe the classes, the
+    /// journal cannot be opened, or a thread cannot be started. A camera or broker that is not
+    /// there is no error: both are tried for ever.
     pub fn start(parts: Parts) -> Result<Line, PipelineError> {
         let spec = parts.engine.spec().clone();
         let names = camera_names(&parts.cameras)?;
-        let recipes = Recipes::new(&parts.recipes, &spec.classes, &names)?;
+        let eyes: Vec<_> = parts.cameras.iter().map(|c| (c.name.as_str(), c.geometry)).collect();
+        let recipes = Recipes::new(&parts.recipes, &spec.classes, &eyes)?;
+        recipes.check(&parts.calibration)?;
         let armed = Armed::new(parts.calibration, &spec.sha256)?;
         for class in recipes.classes().filter(|class| armed.limit(class).is_none()) {
             tracing::warn!(class, "no limit for this class: its parts cannot pass; calibrate it");
@@ -194,7 +203,7 @@ impl Line {
             cameras: names,
         };
 
-        let examiner = Examiner::new(parts.engine, &armed.calibration);
+        let examiner = Examiner::new(parts.engine, recipes.tilings());
         let cameras = parts.cameras.len();
         let frames =
             parts.queue_frames + FRAMES_IN_HAND + usize::from(cameras > 1) * FRAMES_AWAITED;
@@ -245,7 +254,7 @@ impl Line {
             decided: slots.decided,
             examiner,
             in_force: in_force.clone(),
-            recipes,
+            recipes: recipes.clone(),
             cameras,
             board: Arc::clone(&board),
             progress: progress.clone(),
@@ -305,6 +314,7 @@ impl Line {
             signals,
             in_force,
             engine_sha256: spec.sha256,
+            recipes,
             clock: parts.clock,
         })
     }

@@ -317,6 +317,41 @@ fn a_new_calibration_holds_from_the_next_frame_and_a_foreign_one_never() {
 }
 
 #[test]
+fn limits_made_from_pictures_seen_otherwise_are_refused_at_the_start_and_while_it_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = || calibration(0.5, &spec().sha256);
+    let (mut tiled, _) = parts(dir.path(), scripted([]));
+    tiled.calibration = in_these(TILES, limits());
+    let error = run(tiled).unwrap_err();
+    assert_eq!(error.kind(), PipelineErrorKind::Calibration);
+    let (mut mirrored, _) = parts(dir.path(), scripted([]));
+    mirrored.cameras[0].geometry.mirror = true;
+    assert_eq!(run(mirrored).unwrap_err().kind(), PipelineErrorKind::Calibration);
+
+    let (mut running, seen) = parts(dir.path(), scripted([Step::Grey(GOOD)]));
+    running.recipes[0].tiling = TILES;
+    running.calibration = in_these(TILES, limits());
+    let line = Line::start(running).unwrap();
+    let first = seen.recv().unwrap();
+    let other = Tiling { columns: 4, ..TILES };
+    for tiling in [Tiling::WHOLE, other] {
+        let error = line.replace_calibration(in_these(tiling, limits())).unwrap_err();
+        assert_eq!(error.kind(), PipelineErrorKind::Calibration);
+        let said = error.to_string();
+        assert!(said.contains("in 2x2 tiles with overlap 0.25"), "what the recipe wants: {said}");
+        assert!(said.contains("recipe 1") && said.contains("crrd calibrate"), "{said}");
+    }
+    let mut mirrored = in_these(TILES, limits());
+    mirrored.class.get_mut("bolt").unwrap().geometry.mirror = true;
+    let said = line.replace_calibration(mirrored).unwrap_err().to_string();
+    assert!(said.contains("mirror = true"), "{said}");
+    assert_eq!(line.board.calibration(), first.calibration, "the old one stays in force");
+    let new = in_these(TILES, calibration(0.4, &spec().sha256));
+    assert_ne!(line.replace_calibration(new).unwrap(), first.calibration);
+    line.run(&Shutdown::manual(), &Notify::silent()).unwrap();
+}
+
+#[test]
 fn a_station_does_not_start_on_a_foreign_calibration_or_an_unknown_class() {
     let dir = tempfile::tempdir().unwrap();
     let (mut foreign, _) = parts(dir.path(), scripted([]));
@@ -406,14 +441,21 @@ pub(super) fn events(dir: &Path) -> Vec<String> {
     events.map(|row| String::from_utf8(row.payload).unwrap()).collect()
 }
 
+const TILES: Tiling = Tiling { columns: 2, rows: 2, overlap: 0.25 };
+
+/// The same limits, made from pictures in these tiles.
+fn in_these(tiling: Tiling, mut calibration: Calibration) -> Calibration {
+    calibration.class.values_mut().for_each(|limit| limit.tiling = tiling);
+    calibration
+}
+
 /// A part of one grey level in four tiles, judged with this much time.
 fn in_tiles(grey: u8, latency_ms_max: u64) -> (Outcome, Reason, f32) {
     let dir = tempfile::tempdir().unwrap();
     let (mut parts, seen) = parts(dir.path(), scripted([Step::Grey(grey)]));
     parts.latency_ms_max = latency_ms_max;
-    for limit in parts.calibration.class.values_mut() {
-        limit.tiling = Tiling { columns: 2, rows: 2, overlap: 0.25 };
-    }
+    parts.recipes[0].tiling = TILES;
+    parts.calibration = in_these(TILES, parts.calibration);
     run(parts).unwrap();
     let record = seen.iter().next().unwrap();
     (record.verdict.outcome(), record.verdict.reason, record.verdict.score)

@@ -180,7 +180,7 @@ impl Bench {
                 stats: CameraStats::default(),
             };
             let name = char::from(b'a' + i as u8).to_string();
-            cameras.push(StationCamera { name, camera: Box::new(camera) });
+            cameras.push(StationCamera::new(name, Box::new(camera)));
         }
         let (told_in, told) = mpsc::channel();
         let (mut parts, _) = parts(dir.path(), cameras.remove(0).camera);
@@ -446,7 +446,7 @@ fn two_cameras_of_the_kernel_on_one_line_lose_no_part_in_silence() {
             camera: CameraId(at as u16),
         };
         let camera = V4l2::open_by(options, model.opener(), Arc::new(RealClock)).unwrap();
-        StationCamera { name: ["a", "b"][at].to_owned(), camera: Box::new(camera) }
+        StationCamera::new(["a", "b"][at], Box::new(camera))
     };
     let mut cameras: Vec<StationCamera> = models.iter().enumerate().map(open).collect();
     let (told_in, told) = mpsc::channel();
