@@ -128,6 +128,33 @@ fn packets_that_are_lost_are_asked_for_again_and_nothing_is_lost() {
 }
 
 #[test]
+fn facts_that_the_camera_writes_behind_the_picture_come_with_the_frame() {
+    alone(&[], || {
+        for chunks in [true, false] {
+            let Some(_viva) = Viva::start("") else { return };
+            let mut camera = open(crrd::config::Gige { chunks, ..wanted(true) });
+            camera.start(Pool::new(BUFFERS, camera.frame_bytes_max()), 1).unwrap();
+            let mut before = None;
+            for seq in 1..=10 {
+                let Event::Frame { frame, .. } = sooner_or_later(&mut camera, 10) else {
+                    panic!("nothing is lost here")
+                };
+                assert_eq!((frame.meta.seq, frame.meta.bytes), (seq, 64 * 64));
+                let facts = frame.meta.facts;
+                assert_eq!(facts.exposure_us, chunks.then_some(2500.0), "in a chunk alone");
+                // Its chunks say the same as its packets.
+                assert_eq!(facts.raw_id, Some(seq));
+                let now = facts.device_ns.unwrap();
+                // 25 pictures a second, by the camera's own clock.
+                let between_ms = before.replace(now).map(|before| (now - before) / 1_000_000);
+                assert!(between_ms.is_none_or(|ms| (30..60).contains(&ms)), "{between_ms:?}");
+            }
+            camera.stop().unwrap();
+        }
+    });
+}
+
+#[test]
 fn without_resend_exactly_the_frames_with_lost_packets_are_damaged() {
     alone(&[], || {
         let Some(_viva) = Viva::start(r#", "drop_packets": [[5, 1], [7, 2], [12, 1]]"#) else {

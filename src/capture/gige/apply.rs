@@ -12,9 +12,10 @@ use crate::config::FeatureValue;
 /// Share of a number by which a camera may round it when it tells no increment.
 const ROUNDING: f64 = 0.01;
 
-/// Facts of a frame that are asked for, where the camera has them. Its number and its time stand
-/// in the first packet of every frame.
-const CHUNKS: [&str; 4] = ["ExposureTime", "Gain", "LineStatusAll", COUNT];
+/// Facts of a frame that are asked for, where the camera has them. Number and time stand in the
+/// first packet of every frame, too; but that number is the packets', which a frame that was never
+/// sent does not have.
+const CHUNKS: [&str; 6] = ["FrameID", "Timestamp", "ExposureTime", "Gain", "LineStatusAll", COUNT];
 
 /// A counter of the camera at the start of the frame.
 const COUNT: &str = "CounterValue";

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 use super::apply::apply;
-use super::device::{Counters, Delivery, Device, Stream, Transport};
-use super::frames::{Ids, Ignored, Taken, WAITS_AT_START, meta, outcome, taken};
+use super::device::{Chunks, Counters, Delivery, Device, Stream, Transport};
+use super::frames::{Ids, Shape, Taken, Unsent, WAITS_AT_START, meta, outcome, taken};
 use super::plan::{Step, steps};
 use crate::capture::{
     Camera, CameraError, CameraErrorKind, CameraStats, Damage, Event, GAP_PARTS_MAX, SoftTrigger,
@@ -53,23 +53,13 @@ pub struct Gige {
     past: Counters,
 }
 
-/// What the camera says of its frames when it is set up.
-#[derive(Clone, Copy, Debug)]
-struct Shape {
-    bytes: usize,
-    /// Bytes from row to row, where the camera tells.
-    pitch: Option<usize>,
-    /// Whether it counts in 64 bits.
-    wide: bool,
-}
-
 struct Streaming {
     stream: Box<dyn Stream>,
     pool: Pool,
     epoch: u32,
     ids: Ids,
     /// Triggers without a frame, when the camera counts them.
-    ignored: Ignored,
+    unsent: Unsent,
     /// The newest frame's own number, and its number among the triggers.
     newest: Option<(u64, u64)>,
     underruns: u64,
@@ -147,13 +137,13 @@ impl Gige {
     /// What a buffer that came back says; `None` when it is no trigger.
     fn take_in(&mut self, delivery: Delivery) -> Option<(Trigger, Result<Frame, Damage>)> {
         let streaming = self.stream.as_mut()?;
-        let pitch = self.frame.pitch;
-        let result = outcome(&delivery, pitch)?;
+        let shape = self.frame;
+        let result = outcome(&delivery, shape.pitch)?;
         let id = delivery.raw_id.and_then(|raw| streaming.ids.number(raw))?;
         let trigger = self.options.settings.trigger.as_ref();
         let is_counted = trigger.is_some_and(|trigger| trigger.counter.is_some());
-        let counter = delivery.chunks.counter.filter(|_| is_counted);
-        let seq = streaming.ignored.number(id, counter);
+        let Chunks { counter, frame_id, .. } = delivery.chunks;
+        let seq = streaming.unsent.number(id, if is_counted { counter } else { frame_id });
         let now = self.clock.now();
         let arrived = Nanos(now.0.saturating_sub(delivery.age_ns.min(AGE_NS_MAX)));
         let trigger = Trigger::counted(seq, self.numbered.id_of(seq), arrived);
@@ -161,7 +151,7 @@ impl Gige {
             let number = (streaming.epoch, seq);
             let format = self.options.settings.pixel_format;
             let base = FrameMeta::packed(self.options.camera, number, now, format, (0, 0));
-            Frame { meta: meta(base, &delivery, pitch), lease: delivery.lease }
+            Frame { meta: meta(base, &delivery, &shape), lease: delivery.lease }
         });
         streaming.blame(id, seq);
         Some((trigger, picture))
@@ -206,7 +196,7 @@ impl Streaming {
         }
         let first = newest.saturating_add(1);
         let frames = id.saturating_sub(newest_id.saturating_add(1));
-        // Ignored triggers alone say nothing of buffers.
+        // Frames that were never sent say nothing of buffers.
         if frames == 0 || seq <= first || seq - first > GAP_PARTS_MAX {
             return;
         }
@@ -270,7 +260,8 @@ fn set_up(device: &dyn Device, steps: &[Step]) -> Result<Shape, CameraError> {
         device.kind("GevGVSPExtendedIDMode").map(|_| device.read("GevGVSPExtendedIDMode"));
     let wide = device.identity().address.is_empty()
         || extended == Some(Ok(FeatureValue::Text("On".into())));
-    Ok(Shape { bytes, pitch: whole("LinePitch"), wide })
+    let tick_hz = whole("GevTimestampTickFrequency").map(|hz| hz as u64);
+    Ok(Shape { bytes, pitch: whole("LinePitch"), wide, tick_hz })
 }
 
 fn failed(kind: CameraErrorKind, what: &str) -> CameraError {
@@ -304,7 +295,7 @@ impl Camera for Gige {
             pool,
             epoch,
             ids: Ids::new(self.frame.wide),
-            ignored: Ignored::default(),
+            unsent: Unsent::default(),
             newest: None,
             underruns: 0,
             owed: 0..0,

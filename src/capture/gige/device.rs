@@ -187,6 +187,10 @@ pub(super) struct Picture {
 /// What the camera told of the frame in chunks.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Chunks {
+    /// Number of the frame as the sensor counts; frames that were never sent are counted.
+    pub(super) frame_id: Option<u64>,
+    /// When the exposure began, in ticks of the camera's clock.
+    pub(super) ticks: Option<u64>,
     pub(super) exposure_us: Option<f32>,
     pub(super) gain: Option<f32>,
     pub(super) line_status: Option<u32>,

@@ -34,20 +34,23 @@ impl Ids {
     }
 }
 
-/// Triggers that the camera ignored, because they came while it exposed or read out.
+/// Triggers without a frame to be sent: ignored by the camera, because they came while it exposed
+/// or read out; or taken by the sensor and never sent, because its memory was full.
 ///
-/// It numbers the frames that it takes; its counter goes on with every trigger. So a frame is
-/// numbered among the triggers: a trigger without a frame is a gap like any other.
+/// The number of a frame in its packets counts what is sent. A counter of the camera goes on with
+/// every trigger, and the number that the camera writes behind the picture with every frame of the
+/// sensor. So a frame is numbered among these: one that was not sent is a gap like any other.
 #[derive(Debug, Default)]
-pub(super) struct Ignored {
+pub(super) struct Unsent {
     /// Number and count of the frame that the others are compared with.
     first: Option<(u64, u64)>,
     triggers: u64,
+    jumps: u64,
 }
 
-impl Ignored {
+impl Unsent {
     /// The number among the triggers of frame `id`, at whose start the camera had counted so many.
-    /// A damaged frame tells no count: it is taken for one without ignored triggers before it.
+    /// A damaged frame tells no count: it is taken for one with nothing unsent before it.
     pub(super) fn number(&mut self, id: u64, counter: Option<u64>) -> u64 {
         if let Some(counter) = counter {
             let (first_id, first_counter) = *self.first.get_or_insert((id, counter));
@@ -58,8 +61,12 @@ impl Ignored {
             if u64::from(new) <= GAP_PARTS_MAX {
                 self.triggers += u64::from(new);
             } else {
-                // The counter was set back, or does not count triggers: from here on anew.
-                tracing::warn!(frame = id, counter, "the camera's counter of triggers jumped");
+                // Set back, wrapped at 16 bits, or no count at all: from here on anew.
+                self.jumps += 1;
+                if self.jumps.is_power_of_two() {
+                    let jumps = self.jumps;
+                    tracing::warn!(frame = id, counter, jumps, "the camera's count jumped");
+                }
                 self.first = Some((id, counter.wrapping_sub(self.triggers)));
             }
         }
@@ -97,12 +104,34 @@ pub(super) fn shape(
     (bytes > 0 && bytes <= picture.received.min(room)).then_some((format, stride, bytes))
 }
 
-/// The frame's description: `base` with what the camera told.
-pub(super) fn meta(base: FrameMeta, delivery: &Delivery, pitch: Option<usize>) -> FrameMeta {
-    let chunks = delivery.chunks;
+/// What the camera says of its frames when it is set up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    pub(super) bytes: usize,
+    /// Bytes from row to row, where the camera tells.
+    pub(super) pitch: Option<usize>,
+    /// Whether it counts in 64 bits.
+    pub(super) wide: bool,
+    /// Ticks of its clock in a second; `None` when it counts in nanoseconds.
+    pub(super) tick_hz: Option<u64>,
+}
+
+impl Shape {
+    /// A time of the camera's clock in nanoseconds; `None` for the zero of one that does not run.
+    fn ns(&self, ticks: u64) -> Option<u64> {
+        let ns = u128::from(ticks) * 1_000_000_000;
+        let hz = u128::from(self.tick_hz.unwrap_or(1_000_000_000));
+        u64::try_from(ns.checked_div(hz)?).ok().filter(|ns| *ns > 0)
+    }
+}
+
+/// The frame's description: `base` with what the camera told. What it wrote behind the picture is
+/// from its sensor, and comes before what stands in the packets.
+pub(super) fn meta(base: FrameMeta, delivery: &Delivery, shape: &Shape) -> FrameMeta {
+    let (chunks, pitch) = (delivery.chunks, shape.pitch);
     let facts = Facts {
-        raw_id: delivery.raw_id,
-        device_ns: delivery.device_ns,
+        raw_id: chunks.frame_id.or(delivery.raw_id),
+        device_ns: chunks.ticks.and_then(|ticks| shape.ns(ticks)).or(delivery.device_ns),
         exposure_us: chunks.exposure_us,
         gain: chunks.gain,
         line_status: chunks.line_status,
@@ -113,7 +142,7 @@ pub(super) fn meta(base: FrameMeta, delivery: &Delivery, pitch: Option<usize>) -
     };
     let meta = FrameMeta { facts, ..base };
     let Some(picture) = delivery.picture else { return meta };
-    match shape(&picture, pitch, delivery.lease.len()) {
+    match self::shape(&picture, pitch, delivery.lease.len()) {
         Some((format, stride, bytes)) => FrameMeta {
             format,
             stride,
@@ -209,14 +238,42 @@ mod tests {
 
     #[test]
     fn what_the_camera_told_travels_with_the_frame() {
-        let size = (1, 1);
-        let base = FrameMeta::packed(CameraId(2), (1, 7), Nanos(5), PixelFormat::Rgb8, size);
-        let meta = meta(base, &delivery(Status::Whole, Some(65_535), 40), Some(10));
+        let meta = told(delivery(Status::Whole, Some(65_535), 40), Some(10), None);
         assert_eq!((meta.format, meta.width, meta.height), (PixelFormat::Mono8, 8, 4));
         assert_eq!((meta.stride, meta.bytes), (10, 40));
         assert_eq!((meta.facts.raw_id, meta.facts.device_ns), (Some(65_535), Some(5)));
         assert_eq!((meta.facts.gain, meta.facts.line_status), (Some(2.5), Some(3)));
         assert_eq!(meta.facts.copies, 0);
+    }
+
+    /// The description of a frame from a camera with rows and a clock like these.
+    fn told(delivery: Delivery, pitch: Option<usize>, tick_hz: Option<u64>) -> FrameMeta {
+        let base = FrameMeta::packed(CameraId(2), (1, 7), Nanos(5), PixelFormat::Rgb8, (1, 1));
+        meta(base, &delivery, &Shape { bytes: 64, pitch, wide: false, tick_hz })
+    }
+
+    #[test]
+    fn number_and_time_behind_the_picture_come_before_those_in_the_packets() {
+        let facts = |frame_id, ticks, tick_hz| {
+            let mut delivery = delivery(Status::Whole, Some(3), 32);
+            (delivery.chunks.frame_id, delivery.chunks.ticks) = (frame_id, ticks);
+            let facts = told(delivery, None, tick_hz).facts;
+            (facts.raw_id, facts.device_ns)
+        };
+        assert_eq!(facts(None, None, None), (Some(3), Some(5)));
+        assert_eq!(facts(Some(0), Some(7), None), (Some(0), Some(7)), "nanoseconds");
+        assert_eq!(
+            facts(Some(9), Some(7), Some(125_000_000)),
+            (Some(9), Some(56)),
+            "ticks of 8 ns"
+        );
+        let century = 62_500_000 * 3_155_760_000;
+        let ns = Some(3_155_760_000_000_000_000);
+        assert_eq!(facts(None, Some(century), Some(62_500_000)), (Some(3), ns));
+        for (ticks, tick_hz) in [(0, None), (7, Some(0)), (u64::MAX, Some(1))] {
+            let found = facts(None, Some(ticks), tick_hz);
+            assert_eq!(found, (Some(3), Some(5)), "{ticks} {tick_hz:?}: no time");
+        }
     }
 
     #[test]
@@ -234,8 +291,8 @@ mod tests {
 
     #[test]
     fn triggers_that_the_camera_ignored_are_numbers_without_a_frame() {
-        let mut ignored = Ignored::default();
-        let mut number = |id, counter| ignored.number(id, counter);
+        let mut unsent = Unsent::default();
+        let mut number = |id, counter| unsent.number(id, counter);
         // The counter need not begin with the frames, and wraps at 32 bits.
         let begin = u64::from(u32::MAX) - 1;
         assert_eq!(number(10, Some(begin)), 10);
@@ -246,8 +303,15 @@ mod tests {
         assert_eq!(number(20, Some(11)), 23, "lost frames are no ignored triggers");
         assert_eq!(number(21, Some(0)), 24, "set back: what it counted until then stays");
         assert_eq!((number(22, Some(1)), number(23, Some(3))), (25, 27));
-        let mut uncounted = Ignored::default();
+        let mut uncounted = Unsent::default();
         assert_eq!([5, 6].map(|id| uncounted.number(id, None)), [5, 6]);
+        // A count of 16 bits that wraps, with and without its zero, is no loss.
+        for zero in [0, 1] {
+            let mut short = Unsent::default();
+            let frames = [(1, 65_534), (2, 65_535), (3, zero), (4, zero + 1), (5, zero + 3)];
+            let numbers = frames.map(|(id, count)| short.number(id, Some(count)));
+            assert_eq!(numbers, [1, 2, 3, 4, 6], "the last one tells of one that was not sent");
+        }
     }
 
     #[test]

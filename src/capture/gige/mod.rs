@@ -12,6 +12,8 @@
 
 mod apply;
 mod camera;
+#[cfg(test)]
+mod chunk_tests;
 mod device;
 mod format;
 mod frames;

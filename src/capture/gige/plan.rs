@@ -205,26 +205,11 @@ fn counting(line: &LineTrigger, counter: &str) -> Vec<Setting> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{GigeLink, Region};
+    use crate::config::Region;
     use crate::frame::PixelFormat;
 
     fn plain() -> Gige {
-        let link = GigeLink {
-            packet_bytes: None,
-            resend: true,
-            socket_buffer_bytes: 0,
-            packet_socket: true,
-        };
-        Gige {
-            device: "cam".into(),
-            pixel_format: PixelFormat::Rgb8,
-            region: Region::default(),
-            user_set: None,
-            trigger: None,
-            chunks: true,
-            link,
-            features: Vec::new(),
-        }
+        Gige::new("cam", PixelFormat::Rgb8)
     }
 
     /// Each setting as one line.

@@ -15,8 +15,8 @@ use crate::frame::Lease;
 pub(super) enum Feed {
     /// A whole picture with this number of the camera's.
     Whole(u64),
-    /// The same, with the camera's count of triggers.
-    Counted(u64, u64),
+    /// The same; behind the picture stands what of these facts is switched on.
+    Told(u64, Chunks),
     /// A picture with packets missing.
     Incomplete(u64),
     /// A buffer that comes back unused.
@@ -116,6 +116,14 @@ impl Script {
         self.world().feed.extend(feed);
     }
 
+    /// Gives it facts to tell of each frame, all switched off.
+    pub(super) fn tells(&self, facts: &[&str]) {
+        self.node("ChunkModeActive", Kind::Boolean, FeatureValue::Boolean(false), None);
+        self.word("ChunkSelector", "Image", facts);
+        self.node("ChunkEnable", Kind::Boolean, FeatureValue::Boolean(false), None);
+        self.world().nodes.get_mut("ChunkEnable").unwrap().selector = Some("ChunkSelector".into());
+    }
+
     pub(super) fn transport(&self) -> Box<dyn Transport> {
         Box::new(self.clone())
     }
@@ -156,6 +164,23 @@ fn key(world: &World, name: &str) -> Option<String> {
     match &world.nodes.get(selector)?.value {
         FeatureValue::Text(entry) => Some(format!("{name}@{entry}")),
         _ => None,
+    }
+}
+
+impl World {
+    /// Of these facts those that are switched on.
+    fn told(&self, facts: Chunks) -> Chunks {
+        let on = FeatureValue::Boolean(true);
+        let active = self.nodes.get("ChunkModeActive").is_some_and(|node| node.value == on);
+        let is_on = |fact| active && self.selected.get(&format!("ChunkEnable@{fact}")) == Some(&on);
+        Chunks {
+            frame_id: facts.frame_id.filter(|_| is_on("FrameID")),
+            ticks: facts.ticks.filter(|_| is_on("Timestamp")),
+            exposure_us: facts.exposure_us.filter(|_| is_on("ExposureTime")),
+            gain: facts.gain.filter(|_| is_on("Gain")),
+            line_status: facts.line_status.filter(|_| is_on("LineStatusAll")),
+            counter: facts.counter.filter(|_| is_on("CounterValue")),
+        }
     }
 }
 
@@ -243,6 +268,11 @@ impl Device for Scripted {
     }
 }
 
+/// The time in the packets of the frame with this number.
+pub(super) fn device_ns(raw: u64) -> u64 {
+    raw * 1_000
+}
+
 struct ScriptedStream {
     script: Script,
     pushed: VecDeque<Lease>,
@@ -260,9 +290,9 @@ impl Stream for ScriptedStream {
     fn pop(&mut self, ns: u64) -> Option<Delivery> {
         let mut world = self.script.world();
         let next = world.feed.pop_front();
-        let counter = match next {
-            Some(Feed::Counted(_, counter)) => Some(counter),
-            _ => None,
+        let chunks = match next {
+            Some(Feed::Told(_, facts)) => world.told(facts),
+            _ => Chunks::default(),
         };
         let (status, raw_id) = match next {
             None => {
@@ -278,7 +308,7 @@ impl Stream for ScriptedStream {
                 world.lost = true;
                 return None;
             }
-            Some(Feed::Whole(raw) | Feed::Counted(raw, _)) => (Status::Whole, Some(raw)),
+            Some(Feed::Whole(raw) | Feed::Told(raw, _)) => (Status::Whole, Some(raw)),
             Some(Feed::Incomplete(raw)) => (Status::Incomplete, Some(raw)),
             Some(Feed::Unused) => (Status::Unused, None),
         };
@@ -287,8 +317,8 @@ impl Stream for ScriptedStream {
         let format = 0x0108_0001;
         let picture = Picture { format, width: 16, height: 8, received: 128 };
         let picture = (status == Status::Whole).then_some(picture);
-        let chunks = Chunks { counter, ..Chunks::default() };
-        Some(Delivery { lease, status, raw_id, age_ns: 0, device_ns: None, picture, chunks })
+        let device_ns = raw_id.map(device_ns);
+        Some(Delivery { lease, status, raw_id, age_ns: 0, device_ns, picture, chunks })
     }
 
     fn is_lost(&self) -> bool {

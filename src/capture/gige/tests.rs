@@ -7,38 +7,28 @@ use super::device::{Bounds, Kind};
 use super::frames::HEARTBEAT_WAIT_MS;
 use super::scripted::{Feed, Script};
 use crate::capture::{Camera, CameraError, CameraErrorKind, Damage, Event};
-use crate::config::{Feature, FeatureValue, Gige as Settings, GigeLink, LineTrigger, Region};
+use crate::config::{Feature, FeatureValue, Gige as Settings, LineTrigger};
 use crate::frame::{CameraId, PixelFormat, Pool, TriggerId};
 use crate::sys::clock::{Clock as _, RealClock};
 
-fn settings() -> Settings {
-    Settings {
-        device: "10.0.0.7".into(),
-        pixel_format: PixelFormat::Mono8,
-        region: Region::default(),
-        user_set: None,
-        trigger: None,
-        chunks: true,
-        link: GigeLink {
-            packet_bytes: None,
-            resend: true,
-            socket_buffer_bytes: 0,
-            packet_socket: true,
-        },
-        features: Vec::new(),
-    }
+pub(super) fn settings() -> Settings {
+    Settings::new("10.0.0.7", PixelFormat::Mono8)
 }
 
 fn feature(name: &str, value: FeatureValue) -> Feature {
     Feature { name: name.into(), selector: None, value }
 }
 
-fn open_with(script: &Script, settings: Settings, software: bool) -> Result<Gige, CameraError> {
+pub(super) fn open_with(
+    script: &Script,
+    settings: Settings,
+    software: bool,
+) -> Result<Gige, CameraError> {
     let options = GigeOptions { settings, software_trigger: software, camera: CameraId(3) };
     Gige::open_with(options, Arc::new(RealClock), script.transport())
 }
 
-fn open(script: &Script) -> Gige {
+pub(super) fn open(script: &Script) -> Gige {
     open_with(script, settings(), false).unwrap()
 }
 
@@ -49,12 +39,12 @@ fn refusal(script: &Script, features: Vec<Feature>) -> String {
     error.to_string()
 }
 
-fn next(camera: &mut Gige) -> Event {
+pub(super) fn next(camera: &mut Gige) -> Event {
     camera.next(RealClock.now().plus_ms(20)).unwrap()
 }
 
 /// Number, trigger and level of the next whole frame.
-fn frame(camera: &mut Gige) -> (u64, u32, u8) {
+pub(super) fn frame(camera: &mut Gige) -> (u64, u32, u8) {
     match next(camera) {
         Event::Frame { trigger, frame } => {
             (trigger.seq, trigger.id.0, frame.view().unwrap().row(0)[0])
@@ -294,86 +284,4 @@ fn the_station_triggers_by_software_from_another_thread() {
     assert!(!fire(), "a lost camera takes no picture");
     camera.stop().unwrap();
     assert!(!fire());
-}
-
-/// A camera whose second counter can count the triggers of a line and tell that with each frame.
-fn counting() -> (Script, Settings) {
-    let script = Script::plain();
-    script.word("TriggerActivation", "RisingEdge", &["RisingEdge"]);
-    script.word("CounterSelector", "Counter0", &["Counter0", "Counter1"]);
-    script.word("CounterEventSource", "Off", &["Off", "Line1"]);
-    script.node("ChunkModeActive", Kind::Boolean, FeatureValue::Boolean(false), None);
-    script.word("ChunkSelector", "Gain", &["Image", "Gain", "CounterValue"]);
-    script.node("ChunkEnable", Kind::Boolean, FeatureValue::Boolean(false), None);
-    for (name, selector) in
-        [("CounterEventSource", "CounterSelector"), ("ChunkEnable", "ChunkSelector")]
-    {
-        script.world().nodes.get_mut(name).unwrap().selector = Some(selector.into());
-    }
-    let trigger = LineTrigger {
-        source: "Line1".into(),
-        activation: "RisingEdge".into(),
-        delay_us: 0.0,
-        debounce_us: None,
-        counter: Some("Counter1".into()),
-    };
-    (script, Settings { trigger: Some(trigger), ..settings() })
-}
-
-#[test]
-fn a_trigger_that_the_camera_ignored_is_a_gap_when_its_counter_counts_them() {
-    let (script, settings) = counting();
-    let mut camera = open_with(&script, settings, false).unwrap();
-    let log = script.world().log.clone();
-    let place =
-        |line: &str| log.iter().position(|l| l == line).unwrap_or_else(|| panic!("{log:?}"));
-    assert!(place("CounterSelector = \"Counter1\"") < place("CounterEventSource = \"Line1\""));
-    assert!(place("CounterEventSource = \"Line1\"") < place("TriggerMode = \"On\""));
-    assert!(place("ChunkSelector = \"CounterValue\"") < log.len() - 1);
-    camera.start(Pool::new(3, 128), 1).unwrap();
-    // The third trigger came during an exposure.
-    script.feed([
-        Feed::Counted(1, 1),
-        Feed::Counted(2, 2),
-        Feed::Counted(3, 4),
-        Feed::Counted(4, 5),
-    ]);
-    let numbers: Vec<(u64, u32)> = (0..4).map(|_| frame(&mut camera)).map(|f| (f.0, f.1)).collect();
-    assert_eq!(
-        numbers,
-        [(1, 1), (2, 2), (4, 4), (5, 5)],
-        "number 3 is missing, and so a lost part"
-    );
-    // Without a free buffer, too: the gap is blamed on that.
-    script.feed([Feed::Underrun, Feed::Counted(6, 8)]);
-    let mut refused = vec![];
-    loop {
-        match next(&mut camera) {
-            Event::Incomplete { trigger, why: Damage::NoBuffer } => refused.push(trigger.seq),
-            Event::Frame { trigger, .. } => {
-                assert_eq!(trigger.seq, 8);
-                break;
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-    assert_eq!(refused, [6, 7]);
-}
-
-#[test]
-fn a_camera_that_cannot_tell_its_count_of_triggers_is_refused_when_it_is_asked_for() {
-    let (script, settings) = counting();
-    script.world().nodes.get_mut("ChunkSelector").unwrap().entries.pop();
-    let error = open_with(&script, settings.clone(), false).err().unwrap();
-    assert_eq!(error.kind(), CameraErrorKind::Settings);
-    let said = error.to_string();
-    assert!(said.contains("CounterValue") && said.contains("remove trigger_counter"), "{said}");
-    script.world().nodes.remove("ChunkModeActive");
-    let said = open_with(&script, settings.clone(), false).err().unwrap().to_string();
-    assert!(said.contains("no ChunkModeActive"), "{said}");
-    script.world().nodes.remove("CounterEventSource");
-    let said = open_with(&script, settings, false).err().unwrap().to_string();
-    assert!(said.contains("no feature CounterEventSource"), "{said}");
-    // Without being asked for it is no fault.
-    open(&script);
 }

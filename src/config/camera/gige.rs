@@ -11,8 +11,6 @@ const SIDE_PIXELS_MAX: i64 = 65_536;
 /// Smallest packet that every GigE Vision device must be able to send, and the largest of the
 /// standard, in bytes with the headers of IP.
 const PACKET_BYTES: std::ops::RangeInclusive<i64> = 576..=16_404;
-/// Wanted receive buffer of the socket: a quarter of a second of a full gigabit link.
-const SOCKET_BUFFER_BYTES: i64 = 32 << 20;
 /// More than a second of a 10 Gbit link; a larger number is a slip.
 const SOCKET_BUFFER_BYTES_MAX: i64 = 1 << 30;
 /// Longest delay in microseconds: a part that is exposed later is another part.
@@ -43,13 +41,13 @@ pub(super) fn gige(section: Section<'_>, wanted: bool) -> Option<Gige> {
     let trigger = trigger(&section, chunks);
     let packet_size =
         section.integer_optional("packet_size", PACKET_BYTES, "the largest that passes");
-    let buffer = 0..=SOCKET_BUFFER_BYTES_MAX;
+    let (buffer, default) = (0..=SOCKET_BUFFER_BYTES_MAX, GigeLink::default());
+    let buffer = section.integer("socket_buffer_bytes", buffer, default.socket_buffer_bytes.into());
     let link = GigeLink {
         packet_bytes: packet_size.map(|found| found.value as u32),
-        resend: section.boolean("resend", true),
-        socket_buffer_bytes: section.integer("socket_buffer_bytes", buffer, SOCKET_BUFFER_BYTES)
-            as u32,
-        packet_socket: section.boolean("packet_socket", true),
+        resend: section.boolean("resend", default.resend),
+        socket_buffer_bytes: buffer as u32,
+        packet_socket: section.boolean("packet_socket", default.packet_socket),
     };
     let features = features(&section);
     section.finish();

@@ -115,6 +115,22 @@ pub struct Gige {
     pub features: Vec<Feature>,
 }
 
+impl Gige {
+    /// What a table with these two keys alone says.
+    pub fn new(device: impl Into<String>, pixel_format: PixelFormat) -> Self {
+        Self {
+            device: device.into(),
+            pixel_format,
+            region: Region::default(),
+            user_set: None,
+            trigger: None,
+            chunks: true,
+            link: GigeLink::default(),
+            features: Vec::new(),
+        }
+    }
+}
+
 /// A part of the sensor in pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Region {
@@ -155,6 +171,20 @@ pub struct GigeLink {
     pub socket_buffer_bytes: u32,
     /// Take packets from the kernel's ring, when the process has the right to. Default true.
     pub packet_socket: bool,
+}
+
+/// Wanted receive buffer of the socket: a quarter of a second of a full gigabit link.
+const SOCKET_BUFFER_BYTES: u32 = 32 << 20;
+
+impl Default for GigeLink {
+    fn default() -> Self {
+        Self {
+            packet_bytes: None,
+            resend: true,
+            socket_buffer_bytes: SOCKET_BUFFER_BYTES,
+            packet_socket: true,
+        }
+    }
 }
 
 /// A feature of a camera and the value it gets.

@@ -77,15 +77,18 @@ impl Frames {
             return Chunks::default();
         };
         let whole = |name: &str| parser.integer_value(buffer, name).ok();
+        let count = |name: &str| whole(name).and_then(|count| u64::try_from(count).ok());
         let number = |name: &str| {
             let float = parser.float_value(buffer, name).ok();
             float.or_else(|| whole(name).map(|whole| whole as f64)).map(|value| value as f32)
         };
         Chunks {
+            frame_id: count("ChunkFrameID"),
+            ticks: count("ChunkTimestamp"),
             exposure_us: number("ChunkExposureTime"),
             gain: number("ChunkGain"),
             line_status: whole("ChunkLineStatusAll").map(|bits| bits as u32),
-            counter: whole("ChunkCounterValue").and_then(|count| u64::try_from(count).ok()),
+            counter: count("ChunkCounterValue"),
         }
     }
 }
