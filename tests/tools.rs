@@ -10,17 +10,12 @@ use std::process::Command;
 
 use crrd::calibrate::Calibration;
 use serde_json::Value;
+use support::done::{Done, done};
 use support::{dataset, standin};
 
 /// An engine, data of two classes (bolt has 70 calibration parts, nut 20 and no masks).
 struct Shop {
     dir: tempfile::TempDir,
-}
-
-struct Done {
-    code: i32,
-    out: String,
-    err: String,
 }
 
 impl Shop {
@@ -45,16 +40,8 @@ impl Shop {
 
     /// Runs `crrd` in the shop's folder with arguments split at spaces.
     fn crrd(&self, arguments: &str) -> Done {
-        let output = Command::new(env!("CARGO_BIN_EXE_crrd"))
-            .args(arguments.split_whitespace())
-            .current_dir(self.dir.path())
-            .output()
-            .unwrap();
-        Done {
-            code: output.status.code().unwrap(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_crrd"));
+        done(command.args(arguments.split_whitespace()).current_dir(self.dir.path()))
     }
 
     fn calibrated(&self) -> Calibration {

@@ -10,6 +10,7 @@
 #[path = "../it/broker.rs"]
 mod broker;
 mod cli;
+mod engine;
 mod fake;
 mod frames;
 mod line;
@@ -49,19 +50,11 @@ const GONE_WITHIN_S: u64 = 9;
 /// Settings for a fake camera with pictures of [`SIZE`].
 fn settings(pixel_format: PixelFormat) -> Settings {
     Settings {
-        device: HOME.into(),
-        pixel_format,
         region: Region { width: Some(SIZE.0), height: Some(SIZE.1), offset_x: 0, offset_y: 0 },
-        user_set: None,
-        trigger: None,
-        chunks: true,
-        link: GigeLink {
-            packet_bytes: None,
-            resend: true,
-            socket_buffer_bytes: 4 << 20,
-            packet_socket: true,
-        },
+        // What a machine grants that is not set up for cameras.
+        link: GigeLink { socket_buffer_bytes: 4 << 20, ..GigeLink::default() },
         features: vec![feature("AcquisitionFrameRate", FeatureValue::Float(50.0))],
+        ..Settings::new(HOME, pixel_format)
     }
 }
 

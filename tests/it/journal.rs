@@ -9,26 +9,11 @@ use serde_json::Value;
 
 use crate::broker::{free_port, wait_for};
 use crate::station::Bench;
-
-struct Done {
-    code: i32,
-    out: String,
-    err: String,
-}
+use crate::support::done::{Done, done};
 
 fn journal(arguments: &[&str], state: &Path) -> Done {
-    let output = Command::new(env!("CARGO_BIN_EXE_crrd"))
-        .arg("journal")
-        .args(arguments)
-        .arg("--state-dir")
-        .arg(state)
-        .output()
-        .unwrap();
-    Done {
-        code: output.status.code().unwrap(),
-        out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
-    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_crrd"));
+    done(command.arg("journal").args(arguments).arg("--state-dir").arg(state))
 }
 
 fn lines(text: &str) -> Vec<Value> {

@@ -3,5 +3,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 pub mod dataset;
+pub mod done;
 pub mod parts;
+pub mod places;
 pub mod standin;

@@ -10,6 +10,8 @@
 mod line;
 #[path = "../support/parts.rs"]
 mod parts;
+#[path = "../support/places.rs"]
+mod places;
 
 use std::collections::BTreeSet;
 use std::panic::catch_unwind;
