@@ -17,6 +17,11 @@
 //!    `D_g = out.g.fc(out.g.norm(x))`, compared with the group's channels `E_g`.
 //! 5. Distance map `A` = mean over groups of `1 - cos(E_g, D_g)` per token, bilinear half-pixel
 //!    to the map size. Products of norms are `sqrt(|E|^2 |D|^2 + 1e-12)`, here and in step 6.
+//!    With a memory: let `m` be the mean of the standardised features of `memory.taps` over
+//!    `memory.window` x `memory.window` tokens (edges repeated) and `P` the Euclidean distance of `m` to
+//!    the nearest row of `memory.prototypes`; then `A = sqrt(A P memory.level)`, per token, before
+//!    upsampling. `memory.level` is the ratio of the means of `A` and `P` on good parts, so that
+//!    `A` keeps its scale.
 //! 6. Head input `X` = concat over groups of `-C_g * l2norm(E_g) * l2norm(D_g)` as `[C, G, G]`;
 //!    slim head: `conv0` 1x1 -> ReLU -> `conv1` 3x3 (both `head[0]` channels) -> ReLU -> bilinear
 //!    x2 -> `conv2` 3x3 (`head[1]`) -> ReLU -> `conv3` 3x3 to one channel -> sigmoid -> bilinear
@@ -36,7 +41,8 @@
 //! `taps.mean [C]`, `taps.std [C]`, `bottleneck.{fc1,fc2}.{weight,bias}`, `position [N, width]`,
 //! `block.{i}.{norm1,norm2}.{gamma,beta}`, `block.{i}.{qkv,proj,fc1,fc2}.{weight,bias}` (qkv is
 //! `[width, 3*width]`: q, k, v in this order, heads contiguous inside each),
-//! `out.{g}.norm.{gamma,beta}`, `out.{g}.fc.{weight,bias}`, `head.conv{0..3}.{weight,bias}`.
+//! `out.{g}.norm.{gamma,beta}`, `out.{g}.fc.{weight,bias}`, `head.conv{0..3}.{weight,bias}`,
+//! `memory.prototypes [prototypes, channels]`, `memory.level [1]`.
 
 use std::collections::BTreeMap;
 
@@ -70,6 +76,20 @@ pub struct Group {
     pub taps: Vec<usize>,
     /// Number of decoder blocks before this group is read, `1..=depth`.
     pub after_block: usize,
+}
+
+/// Normal surroundings that are kept: what a decoder of this size cannot reproduce of normal parts
+/// (threads, print, grain in any rotation) is recognised instead. The idea is PatchCore's (Roth et
+/// al., CVPR 2022), with one memory of fixed size for all classes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Memory {
+    /// Indices into `Architecture::taps`; consecutive.
+    pub taps: Vec<usize>,
+    /// Side of the square of tokens that is averaged; odd.
+    pub window: usize,
+    /// Prototypes of all classes together: what inference costs does not depend on the classes.
+    pub prototypes: usize,
 }
 
 /// How taps enter the decoder and how its reconstructions leave it.
@@ -114,6 +134,9 @@ pub struct Architecture {
     pub mlp_ratio: usize,
     /// Decoder blocks.
     pub depth: usize,
+    /// Prototypes of normal surroundings; none in the published scheme.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
     /// Probability of the elementwise feature mask in training.
     pub mask_probability: f32,
     /// Channels of the segmentation head at grid and at double-grid resolution.
@@ -197,8 +220,12 @@ impl Architecture {
 
     /// Channel range of group `g` in the concatenated features.
     pub fn group_channels(&self, g: usize) -> std::ops::Range<usize> {
+        self.tap_channels(&self.groups[g].taps)
+    }
+
+    /// Channel range of consecutive taps in the concatenated features.
+    pub fn tap_channels(&self, taps: &[usize]) -> std::ops::Range<usize> {
         let upto = |end: usize| self.taps[..end].iter().map(|t| t.channels).sum::<usize>();
-        let taps = &self.groups[g].taps;
         let first = taps.first().copied().unwrap_or(0);
         upto(first)..upto(first + taps.len())
     }
@@ -248,6 +275,7 @@ pub fn edge() -> Architecture {
         heads: 4,
         mlp_ratio: 4,
         depth: 3,
+        memory: Some(Memory { taps: vec![1, 2], window: 3, prototypes: 4096 }),
         mask_probability: 0.4,
         head: [64, 32],
         map: 256,
@@ -271,6 +299,7 @@ pub fn tiny() -> Architecture {
         heads: 4,
         mlp_ratio: 2,
         depth: 2,
+        memory: None,
         head: [32, 16],
         ..edge()
     }
@@ -295,6 +324,7 @@ fn paper(encoder: &str, width: usize, [low, high]: [&str; 2]) -> Architecture {
         heads: width / 64,
         mlp_ratio: 4,
         depth: 8,
+        memory: None,
         head: [128, 64],
         ..edge()
     }

@@ -135,6 +135,8 @@ pub enum Purpose {
     Textures = 5,
     /// Synthetic damage of the report.
     Validation = 6,
+    /// Prototypes of normal surroundings.
+    Memory = 7,
 }
 
 /// A generator that depends on nothing but its arguments, so that work can be spread over

@@ -58,6 +58,19 @@ pub fn smoothing(side: usize, kernel: usize, sigma: f64) -> Axis {
     Axis { rows: side, columns: side, values }
 }
 
+/// Mean of `window` (odd) neighbours of each of `side` pixels, the border pixel repeated outwards.
+pub fn window_mean(side: usize, window: usize) -> Axis {
+    let radius = (window / 2) as isize;
+    let mut values = vec![0.0; side * side];
+    for (o, row) in values.chunks_exact_mut(side).enumerate() {
+        for d in -radius..=radius {
+            let at = (o as isize + d).clamp(0, side as isize - 1) as usize;
+            row[at] += 1.0 / window as f64;
+        }
+    }
+    Axis { rows: side, columns: side, values }
+}
+
 impl Axis {
     /// First `first`, then this.
     ///

@@ -74,6 +74,7 @@ fn unusual_architectures_are_exported_as_well() {
         heads: 3,
         bottleneck: 20,
         head: [5, 3],
+        memory: Some(arch::Memory { taps: vec![0, 1, 2], window: 5, prototypes: 7 }),
         map: 50,
         smoothing: (3, 0.8),
         score_fraction: 0.033,

@@ -19,16 +19,17 @@ pub(super) const COSINE_EPS: f32 = 1e-12;
 /// many candidates.
 const RUN: usize = 16;
 
-/// Adds `arch.rs` steps 5 to 7 and the outputs.
+/// Adds `arch.rs` steps 5 to 7 and the outputs. `strangeness`: what the memory says of each token.
 pub(super) fn wire(
     g: &mut GraphBuilder,
     arch: &Architecture,
     weights: &Weights,
     groups: &[GroupPair],
+    strangeness: Option<&Value>,
 ) {
     let mut head = Head { g, arch, weights };
     let compared: Vec<_> = groups.iter().enumerate().map(|(i, p)| head.compare(i, p)).collect();
-    let distance = head.distance(&compared);
+    let distance = head.distance(&compared, strangeness);
     let segmentation = head.segmentation(&compared);
     head.outputs(&distance, &segmentation);
 }
@@ -79,14 +80,23 @@ impl Head<'_> {
             .collect()
     }
 
-    /// `A` on the grid: `[grid, grid]`.
-    fn distance(&mut self, compared: &[Compared]) -> Value {
+    /// `A` on the grid, with what the memory says if there is one: `[grid, grid]`.
+    fn distance(&mut self, compared: &[Compared], strangeness: Option<&Value>) -> Value {
+        let grid = [self.arch.grid, self.arch.grid];
         let parts: Vec<&Value> = compared.iter().map(|c| &c.cosine).collect();
         let cosine = self.g.concat("distance.cosines", &parts, 1);
         let cosine = self.g.mean_over("distance.cosine", &cosine, 1);
         let one = self.g.constant("distance.one", &[], &[1.0]);
         let distance = self.g.sub("distance.tokens", &one, &cosine);
-        self.g.reshape("distance", &distance, &[self.arch.grid, self.arch.grid])
+        let Some(strangeness) = strangeness else {
+            return self.g.reshape("distance", &distance, &grid);
+        };
+        let distance = self.g.reshape("distance.grid", &distance, &grid);
+        // Rounding may take a cosine a little above one.
+        let distance = self.g.relu("distance.positive", &distance);
+        let strangeness = self.g.reshape("memory.grid", strangeness, &grid);
+        let both = self.g.mul("distance.squared", &distance, &strangeness);
+        self.g.sqrt("distance", &both)
     }
 
     /// `S` before its upsampling: `[2 grid, 2 grid]`.

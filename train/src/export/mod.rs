@@ -8,6 +8,7 @@
 mod bundle;
 mod decoder;
 mod head;
+mod memory;
 mod weights;
 
 use std::path::Path;
@@ -99,7 +100,8 @@ pub fn model(
         ExportError::with_source(ExportErrorKind::Architecture, "the encoder does not fit", e)
     })?;
     let groups = decoder::wire(&mut g, arch, weights, &taps);
-    head::wire(&mut g, arch, weights, &groups);
+    let strangeness = arch.memory.as_ref().map(|m| memory::wire(&mut g, (arch, m), weights, &taps));
+    head::wire(&mut g, arch, weights, &groups, strangeness.as_ref());
     let metadata = [
         ("method", "crr".to_owned()),
         ("encoder", encoder.name().to_owned()),

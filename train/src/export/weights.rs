@@ -35,6 +35,12 @@ pub fn check_architecture(arch: &Architecture) -> Result<()> {
             averaged_fits(arch),
             "averaged: a tap as wide as the decoder and enough blocks for each group",
         ),
+        (
+            arch.memory.as_ref().is_none_or(|m| {
+                arch.is_projected() && consecutive(&m.taps) && m.window % 2 == 1 && m.prototypes > 0
+            }),
+            "memory: consecutive taps of the projected scheme, an odd window, some prototypes",
+        ),
         ((0.0..1.0).contains(&arch.mask_probability), "mask_probability must be in [0, 1)"),
         (unit.contains(&arch.distance_weight), "distance_weight must be in [0, 1]"),
         (arch.score_fraction > 0.0 && arch.score_fraction <= 1.0, "score_fraction: above 0, to 1"),
@@ -94,6 +100,11 @@ pub fn expected_weights(arch: &Architecture) -> Vec<(String, Vec<usize>)> {
         all.extend(norm(format!("out.{g}.norm")));
         all.extend(linear(format!("out.{g}.fc"), w, arch.group_channels(g).len()));
     }
+    if let Some(memory) = &arch.memory {
+        let shape = vec![memory.prototypes, arch.tap_channels(&memory.taps).len()];
+        all.push(("memory.prototypes".to_owned(), shape));
+        all.push(("memory.level".to_owned(), vec![1]));
+    }
     let [coarse, fine] = arch.head;
     let convolutions = [(coarse, grouped, 1), (coarse, coarse, 3), (fine, coarse, 3), (1, fine, 3)];
     for (i, (output, input, kernel)) in convolutions.into_iter().enumerate() {
@@ -124,6 +135,9 @@ pub fn check_weights(arch: &Architecture, weights: &Weights) -> Result<()> {
     }
     if weights["taps.std"].values.iter().any(|v| *v <= 0.0) {
         return fail("`taps.std` is not positive: a feature channel never varies".to_owned());
+    }
+    if weights.get("memory.level").is_some_and(|t| t.values[0] <= 0.0) {
+        return fail("`memory.level` is not positive: good parts never differ".to_owned());
     }
     match weights.keys().find(|name| !expected.iter().any(|(n, _)| n == *name)) {
         Some(name) => fail(format!("weight `{name}` is not part of this architecture")),

@@ -6,6 +6,7 @@ use burn::tensor::{Device, Tensor};
 use super::decoder::Decoder;
 use super::head::Head;
 use super::lift::{Lifted, host_values, tensor_from};
+use super::memory::remembered;
 use crate::arch::{Architecture, Weights};
 use crate::resample::{Axis, smoothing, upsampling};
 
@@ -149,6 +150,7 @@ pub fn anomaly_map(
     let Some(compared) = compare(arch, weights, features, device).pop() else {
         panic!("the features of one picture are needed")
     };
+    let distance = remembered(arch, weights, features, compared.distance, device);
     let probabilities = segment(arch, weights, compared.products, device).concat();
-    fuse(arch, &compared.distance, &probabilities)
+    fuse(arch, &distance, &probabilities)
 }

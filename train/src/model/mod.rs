@@ -11,6 +11,7 @@ mod head;
 mod infer;
 mod init;
 mod lift;
+mod memory;
 
 pub use attention::{HeadMask, linear_attention};
 pub use decoder::{Decoder, Reading};
@@ -18,3 +19,4 @@ pub use head::Head;
 pub use infer::{Compared, anomaly_map, compare, decoder_input, fuse, resample, segment};
 pub use init::{init_decoder, init_head};
 pub use lift::{Lifted, host_values, tensor_from};
+pub use memory::{nearest, remembered, surroundings};

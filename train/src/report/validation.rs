@@ -13,7 +13,7 @@ use crate::arch::{Architecture, Weights};
 use crate::dataset::{Dataset, Split};
 use crate::encoder::EncoderError;
 use crate::features::{Encode, Purpose, stream};
-use crate::model::{compare, resample, segment};
+use crate::model::{compare, remembered, resample, segment};
 use crate::resample::{smoothing, upsampling};
 use crate::synth::{Synthesizer, foreground};
 use crate::trainer::Workers;
@@ -194,10 +194,11 @@ impl Bench<'_> {
         let Some(compared) = compare(arch, self.weights, &features, &device).pop() else {
             return Ok((Vec::new(), Vec::new()));
         };
+        let distance = remembered(arch, self.weights, &features, compared.distance, &device);
         let probabilities = segment(arch, self.weights, compared.products, &device).concat();
         let (kernel, sigma) = arch.smoothing;
         let smooth = smoothing(arch.map, kernel, f64::from(sigma));
-        let a = resample(&compared.distance, &smooth.after(&arch.distance_upsampling()));
+        let a = resample(&distance, &smooth.after(&arch.distance_upsampling()));
         let s = resample(&probabilities, &smooth.after(&upsampling(2 * arch.grid, arch.map)));
         Ok((a, s))
     }

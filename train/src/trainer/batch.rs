@@ -26,6 +26,11 @@ impl Classes {
         Self(classes)
     }
 
+    /// Picture indices, class by class.
+    pub fn members(&self) -> &[Vec<usize>] {
+        &self.0
+    }
+
     /// A class drawn evenly, then one of its pictures. Without the class draw, the classes with
     /// many pictures would take the model's capacity.
     pub fn pick(&self, rng: &mut ChaCha8Rng) -> usize {

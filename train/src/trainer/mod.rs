@@ -6,6 +6,7 @@ mod error;
 mod finish;
 mod fit;
 mod prepare;
+mod prototypes;
 mod run;
 mod settings;
 mod stage1;

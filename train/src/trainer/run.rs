@@ -5,6 +5,7 @@ use std::time::Instant;
 use burn::tensor::Device;
 
 use super::batch::Classes;
+use super::prototypes;
 use super::settings::Settings;
 use super::stage1::Stage1;
 use super::stage2::Stage2;
@@ -87,13 +88,13 @@ impl Run<'_> {
         let mut state = resumed.unwrap_or(fresh);
         let statistics = self.statistics(cache, &mut state);
         if state.counters.stage == 0 {
-            self.begin(&mut state);
+            self.begin(cache, &statistics, &mut state);
         }
         if state.counters.stage == 1 {
             if !self.stage1(cache, &statistics, &mut state)? {
                 return self.interrupted(&mut state);
             }
-            self.turn_to_head(&mut state);
+            self.turn_to_head(cache, &statistics, &mut state);
         }
         if !self.stage2(cache, &statistics, &mut state)? {
             return self.interrupted(&mut state);
@@ -140,10 +141,16 @@ impl Run<'_> {
         statistics
     }
 
-    fn begin(&self, state: &mut State) {
+    fn begin(&self, cache: &Cache, statistics: &Statistics, state: &mut State) {
         let (arch, seed) = (&self.settings.arch, self.material.seed);
         state.weights.extend(init_decoder(arch, &mut stream(seed, Purpose::Weights, 0, 0)));
         state.weights.extend(init_head(arch, &mut stream(seed, Purpose::Weights, 1, 0)));
+        if let Some(memory) = &arch.memory {
+            let (classes, model) = (self.classes(), (arch, memory));
+            let prototypes =
+                prototypes::choose(model, cache, statistics, &classes, seed, self.workers);
+            state.weights.insert("memory.prototypes".into(), prototypes);
+        }
         state.moments = Moments::default();
         state.counters.stage = 1;
         state.counters.stage_budget_s = match self.length {
@@ -152,7 +159,7 @@ impl Run<'_> {
         };
     }
 
-    fn turn_to_head(&self, state: &mut State) {
+    fn turn_to_head(&self, cache: &Cache, statistics: &Statistics, state: &mut State) {
         let counters = &mut state.counters;
         counters.decoder_iterations = counters.iteration;
         counters.records.decoder_s = counters.stage_s;
@@ -163,6 +170,13 @@ impl Run<'_> {
         };
         (counters.stage, counters.iteration, counters.stage_s) = (2, 0, 0.0);
         state.moments = Moments::default();
+        let arch = &self.settings.arch;
+        if let Some(memory) = &arch.memory {
+            let (model, device) = ((arch, memory), self.device.clone().inner());
+            let level =
+                prototypes::level(model, &state.weights, cache, statistics, &device, self.workers);
+            state.weights.insert("memory.level".into(), level);
+        }
     }
 
     fn stage1(

@@ -1,7 +1,7 @@
 //! `arch.rs` steps 1 to 7 behind the encoder, in naive loops and 64-bit arithmetic. Nothing is
 //! folded, fused or shared with the exporter: what agrees with this has read the contract alike.
 
-use crrd_train::arch::{ATTENTION_EPS, Architecture, Scheme, Weights};
+use crrd_train::arch::{ATTENTION_EPS, Architecture, Memory, Scheme, Weights};
 
 /// Rows by columns.
 type Matrix = Vec<Vec<f64>>;
@@ -63,6 +63,12 @@ pub(crate) fn forward(arch: &Architecture, weights: &Weights, features: &[f32]) 
             distance[t] += (1.0 - cosine) / arch.groups.len() as f64;
             let scale = -(range.len() as f64);
             head_input[t].extend(en.iter().zip(&de).map(|(a, b)| scale * a * b));
+        }
+    }
+    if let Some(memory) = &arch.memory {
+        let level = net.vector("memory.level")[0];
+        for (t, a) in distance.iter_mut().enumerate() {
+            *a = (*a * net.strangeness(memory, &e, t) * level).sqrt();
         }
     }
     let a = match arch.scheme {
@@ -157,6 +163,29 @@ impl Net<'_> {
             }
         }
         out
+    }
+
+    /// Distance of the surroundings of token `t` to the nearest prototype.
+    fn strangeness(&self, memory: &Memory, e: &Matrix, t: usize) -> f64 {
+        let grid = self.arch.grid as isize;
+        let radius = (memory.window / 2) as isize;
+        let channels = self.arch.tap_channels(&memory.taps);
+        let mut query = vec![0.0; channels.len()];
+        for dy in -radius..=radius {
+            for dx in -radius..=radius {
+                let y = (t as isize / grid + dy).clamp(0, grid - 1);
+                let x = (t as isize % grid + dx).clamp(0, grid - 1);
+                let row = &e[(y * grid + x) as usize][channels.clone()];
+                query
+                    .iter_mut()
+                    .zip(row)
+                    .for_each(|(q, v)| *q += v / (memory.window.pow(2)) as f64);
+            }
+        }
+        let prototypes = self.vector("memory.prototypes");
+        let distance =
+            |p: &[f64]| p.iter().zip(&query).map(|(p, q)| (p - q).powi(2)).sum::<f64>().sqrt();
+        prototypes.chunks(query.len()).map(distance).fold(f64::INFINITY, f64::min)
     }
 
     /// Segmentation probabilities at twice the grid.
