@@ -10,7 +10,7 @@ use crrd::sys::shutdown::Shutdown;
 
 use crate::onnx::Storage;
 use crate::progress::Progress;
-use crate::trainer::{Compute, FitOptions, Fitted, Preset, fit};
+use crate::trainer::{Compute, FitOptions, Fitted, Part, Preset, fit};
 
 /// Longest budget that is surely meant: a week.
 const MINUTES_MAX: f64 = 7.0 * 24.0 * 60.0;
@@ -36,6 +36,13 @@ pub(super) struct Args {
     /// Model size.
     #[arg(long, value_enum, default_value = "edge")]
     preset: Preset,
+    /// Leave a part of the method out, to measure what it brings.
+    #[arg(long, value_enum, value_name = "PART", value_delimiter = ',')]
+    without: Vec<Part>,
+    /// Share of the decoder's input that is masked in training, 0 to below 1; by default the
+    /// preset's (0.4).
+    #[arg(long, value_name = "P")]
+    mask: Option<f32>,
     /// Seed of everything random.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -108,6 +115,9 @@ fn options(args: Args) -> anyhow::Result<FitOptions> {
             "--minutes {minutes} is not between 0 and {MINUTES_MAX}"
         );
     }
+    if let Some(mask) = args.mask {
+        ensure!((0.0..1.0).contains(&mask), "--mask {mask} is not between 0 and 1");
+    }
     ensure!(args.iterations != Some(0), "--iterations must be at least 1");
     let available = || std::thread::available_parallelism().map_or(1, |n| n.get());
     let threads = args.threads.unwrap_or_else(available);
@@ -128,6 +138,8 @@ fn options(args: Args) -> anyhow::Result<FitOptions> {
         data: args.data,
         out: args.out,
         preset: args.preset,
+        without: args.without,
+        mask_probability: args.mask,
         seed: args.seed,
         minutes: args.minutes,
         iterations,
@@ -156,6 +168,13 @@ fn command(args: &Args) -> String {
         args.preset.as_str(),
         args.seed
     );
+    if !args.without.is_empty() {
+        let parts: Vec<_> = args.without.iter().map(|part| part.as_str()).collect();
+        text += &format!(" --without {}", parts.join(","));
+    }
+    if let Some(mask) = args.mask {
+        text += &format!(" --mask {mask}");
+    }
     if let Some(n) = args.iterations {
         text += &format!(" --iterations {n}");
     }

@@ -11,7 +11,7 @@ use super::compute::Compute;
 use super::finish::{Told, odd_ones};
 use super::prepare;
 use super::run::{Length, Outcome, Run};
-use super::settings::{Preset, Settings};
+use super::settings::{Part, Preset, Settings};
 use super::workers::Workers;
 use super::{TrainError, TrainErrorKind};
 use crate::checkpoint::{Checkpoint, Counters, State};
@@ -48,6 +48,10 @@ pub struct FitOptions {
     pub out: PathBuf,
     /// Model size.
     pub preset: Preset,
+    /// What is left out of the model, to measure what it brings.
+    pub without: Vec<Part>,
+    /// Probability of the mask in training; the preset's when not given.
+    pub mask_probability: Option<f32>,
     /// Seed of everything random.
     pub seed: u64,
     /// Time budget; the preset's when neither this nor `iterations` is given.
@@ -76,6 +80,17 @@ pub struct FitOptions {
     pub created_utc: String,
 }
 
+impl FitOptions {
+    /// The preset's settings with what the user changed.
+    fn settings(&self) -> Settings {
+        let mut settings = self.preset.settings();
+        if let Some(probability) = self.mask_probability {
+            settings.arch.mask_probability = probability;
+        }
+        self.without.iter().fold(settings, |settings, part| settings.without(*part))
+    }
+}
+
 /// How fitting ended.
 #[derive(Clone, Debug)]
 pub enum Fitted {
@@ -98,8 +113,8 @@ pub fn fit(
     let started = Instant::now();
     check_target(&options.out)?;
     let device = options.compute.device()?;
-    prepare::check_disk(options, &options.preset.settings().arch)?;
-    let settings = options.preset.settings();
+    let settings = options.settings();
+    prepare::check_disk(options, &settings.arch)?;
     let arch = &settings.arch;
     let all_workers = Workers::new(options.threads).map_err(|e| {
         TrainError::with_source(TrainErrorKind::System, "worker threads cannot be started", e)

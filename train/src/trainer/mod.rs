@@ -18,7 +18,7 @@ pub use compute::Compute;
 pub use error::{TrainError, TrainErrorKind};
 pub use fit::{FitOptions, Fitted, fit};
 pub use run::{Length, Outcome, Run};
-pub use settings::{Preset, Settings};
+pub use settings::{Part, Preset, Settings};
 pub use stage1::{Stage1, Stage1Batch, Stage1Loss};
 pub use stage2::{CLEAN_SHARE, Stage2};
 pub use workers::Workers;

@@ -65,6 +65,31 @@ impl Preset {
     }
 }
 
+/// A part of the method that can be left out, to measure what it brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Repair of damaged features: the decoder then learns from clean pictures only.
+    Repair,
+    /// The random mask on the decoder's input.
+    Mask,
+    /// The segmentation head: the map is then the distance map.
+    Head,
+    /// The memory of normal surroundings.
+    Memory,
+}
+
+impl Part {
+    /// Name as on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Part::Repair => "repair",
+            Part::Mask => "mask",
+            Part::Head => "head",
+            Part::Memory => "memory",
+        }
+    }
+}
+
 /// What shapes a run, apart from data, seed and time.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Settings {
@@ -97,6 +122,17 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The same without a part of the method.
+    pub fn without(mut self, part: Part) -> Self {
+        match part {
+            Part::Repair => self.batch.repair = false,
+            Part::Mask => self.arch.mask_probability = 0.0,
+            Part::Head => (self.arch.distance_weight, self.head_share) = (1.0, 0.0),
+            Part::Memory => self.arch.memory = None,
+        }
+        self
+    }
+
     fn edge() -> Self {
         Self {
             arch: arch::edge(),
@@ -137,5 +173,22 @@ impl Settings {
             tap_weights: vec![1.0; 3],
             ..Self::edge()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_part_can_be_left_out_alone() {
+        let whole = Settings::edge();
+        assert!(whole.batch.repair && whole.arch.memory.is_some() && whole.head_share > 0.0);
+        assert!(!whole.clone().without(Part::Repair).batch.repair);
+        assert_eq!(whole.clone().without(Part::Mask).arch.mask_probability, 0.0);
+        assert_eq!(whole.clone().without(Part::Memory).arch.memory, None);
+        let headless = whole.clone().without(Part::Head);
+        assert_eq!((headless.head_share, headless.arch.distance_weight), (0.0, 1.0));
+        assert_eq!(headless.arch.memory, whole.arch.memory);
     }
 }

@@ -39,6 +39,8 @@ fn options(dir: &Path) -> FitOptions {
         data: dir.join("data"),
         out: dir.join("model"),
         preset: Preset::Tiny,
+        without: vec![],
+        mask_probability: None,
         seed: 1,
         minutes: None,
         iterations: Some(2),

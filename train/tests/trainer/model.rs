@@ -1,11 +1,13 @@
 //! The burn forward pass against formulas and against the exported graph.
 
 use burn::tensor::{Device, Tensor};
-use crrd_train::arch;
+use crrd_train::arch::{self, HostTensor, Weights};
 use crrd_train::encoder::FrozenEncoder;
 use crrd_train::export::model;
 use crrd_train::features::Statistics;
-use crrd_train::model::{HeadMask, anomaly_map, host_values, linear_attention, tensor_from};
+use crrd_train::model::{
+    HeadMask, anomaly_map, host_values, linear_attention, nearest, tensor_from,
+};
 use crrd_train::onnx::Storage;
 use crrd_train::plan::Plan;
 use half::f16;
@@ -63,8 +65,9 @@ fn linear_attention_equals_the_quadratic_formula() {
 }
 
 #[test]
-fn the_exported_graph_equals_the_training_forward_with_the_mask_folded() {
-    let arch = arch::tiny();
+fn the_exported_graph_equals_the_training_forward_with_mask_and_memory() {
+    let memory = arch::Memory { taps: vec![1, 2], window: 3, prototypes: 50 };
+    let arch = arch::Architecture { memory: Some(memory), ..arch::tiny() };
     let encoder = encoder_weights(&arch.encoder);
     let weights = weights(&arch);
     let frozen = FrozenEncoder::new(&encoder, &arch).unwrap();
@@ -104,4 +107,15 @@ fn half_precision_features_standardise_like_full_ones() {
     let mut out = [0.0; 2];
     statistics.standardise(&[f16::from_f32(2.5), f16::from_f32(-1.5)], &mut out);
     assert_eq!(out, [1.0, 2.0]);
+}
+
+#[test]
+fn a_place_that_is_kept_is_no_stranger_and_others_are_as_far_as_they_are() {
+    let prototypes = HostTensor { shape: vec![2, 2], values: vec![1.0, 2.0, -3.0, 0.5] };
+    let weights = Weights::from([("memory.prototypes".to_owned(), prototypes)]);
+    let queries = vec![-3.0, 0.5, 1.0, 2.0, 4.0, 6.0];
+    let distances = nearest(&weights, queries, &Device::flex());
+    for (distance, expected) in distances.iter().zip([0.0, 0.0, 5.0]) {
+        assert!((distance - expected).abs() < 1e-5, "{distances:?}");
+    }
 }
