@@ -15,8 +15,9 @@
 //!    `out_s = q_s KV / (q_s . sum k + 1e-6)`.
 //! 4. Group `g` is read from the state after `group.after_block` blocks:
 //!    `D_g = out.g.fc(out.g.norm(x))`, compared with the group's channels `E_g`.
-//! 5. Distance map `A` = mean over groups of `1 - cos(E_g, D_g)` per token, bilinear half-pixel
-//!    to the map size. Products of norms are `sqrt(|E|^2 |D|^2 + 1e-12)`, here and in step 6.
+//! 5. Distance map `A` = sum over groups of `distance.share[g] (1 - cos(E_g, D_g))` per token, bilinear
+//!    half-pixel to the map size. `distance.share` makes the groups equally loud on good parts: it is the
+//!    mean over groups of their mean distances there, divided by the number of groups and the group's own. Products of norms are `sqrt(|E|^2 |D|^2 + 1e-12)`, here and in step 6.
 //!    With a memory: let `m` be the mean of the standardised features of `memory.taps` over
 //!    `memory.window` x `memory.window` tokens (edges repeated) and `P` the Euclidean distance of `m` to
 //!    the nearest row of `memory.prototypes`; then `A = sqrt(A P memory.level)`, per token, before
@@ -35,14 +36,15 @@
 //! dropped from `E_g` and `D_g`; (2) the bottleneck sees the mean of the taps, with dropout before
 //! it, after its GELU and after it, and there is no `position`; (3) LayerNorm eps is
 //! [`AVERAGED_NORM_EPS`]; (4) `D_g` is the mean of the `depth / groups` states up to
-//! `after_block`, without `out.*`; and (5) `A` is upsampled with aligned corners.
+//! `after_block`, without `out.*`; and (5) `A` is the mean over groups, upsampled with aligned
+//! corners.
 //!
 //! Weight names (row-major f32; linear weights are `[in, out]`, convolutions `[out, in, kh, kw]`):
 //! `taps.mean [C]`, `taps.std [C]`, `bottleneck.{fc1,fc2}.{weight,bias}`, `position [N, width]`,
 //! `block.{i}.{norm1,norm2}.{gamma,beta}`, `block.{i}.{qkv,proj,fc1,fc2}.{weight,bias}` (qkv is
 //! `[width, 3*width]`: q, k, v in this order, heads contiguous inside each),
 //! `out.{g}.norm.{gamma,beta}`, `out.{g}.fc.{weight,bias}`, `head.conv{0..3}.{weight,bias}`,
-//! `memory.prototypes [prototypes, channels]`, `memory.level [1]`.
+//! `distance.share [groups]`, `memory.prototypes [prototypes, channels]`, `memory.level [1]`.
 
 use std::collections::BTreeMap;
 

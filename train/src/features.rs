@@ -269,6 +269,16 @@ impl Statistics {
         Self { mean: vec![0.0; channels], deviation: vec![1.0; channels] }
     }
 
+    /// All rows of a picture's raw features, standardised.
+    pub fn standardised(&self, raw: &[f16]) -> Vec<f32> {
+        let mut features = vec![0f32; raw.len()];
+        let channels = self.mean.len();
+        for (row, out) in raw.chunks_exact(channels).zip(features.chunks_exact_mut(channels)) {
+            self.standardise(row, out);
+        }
+        features
+    }
+
     /// Standardises one row of raw half-precision features into `out`.
     pub fn standardise(&self, raw: &[f16], out: &mut [f32]) {
         raw.convert_to_f32_slice(out);

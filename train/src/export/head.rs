@@ -84,10 +84,17 @@ impl Head<'_> {
     fn distance(&mut self, compared: &[Compared], strangeness: Option<&Value>) -> Value {
         let grid = [self.arch.grid, self.arch.grid];
         let parts: Vec<&Value> = compared.iter().map(|c| &c.cosine).collect();
-        let cosine = self.g.concat("distance.cosines", &parts, 1);
-        let cosine = self.g.mean_over("distance.cosine", &cosine, 1);
-        let one = self.g.constant("distance.one", &[], &[1.0]);
-        let distance = self.g.sub("distance.tokens", &one, &cosine);
+        let cosines = self.g.concat("distance.cosines", &parts, 1);
+        let count = parts.len();
+        let alike = vec![1.0 / count as f32; count];
+        let shares = match self.arch.is_projected() {
+            true => values(self.weights, "distance.share"),
+            false => &alike,
+        };
+        let all = self.g.constant("distance.all", &[], &[shares.iter().sum()]);
+        let shares = self.g.constant("distance.share", &[count, 1], shares);
+        let cosine = self.g.matmul("distance.cosine", &cosines, &shares);
+        let distance = self.g.sub("distance.tokens", &all, &cosine);
         let Some(strangeness) = strangeness else {
             return self.g.reshape("distance", &distance, &grid);
         };

@@ -100,6 +100,9 @@ pub fn expected_weights(arch: &Architecture) -> Vec<(String, Vec<usize>)> {
         all.extend(norm(format!("out.{g}.norm")));
         all.extend(linear(format!("out.{g}.fc"), w, arch.group_channels(g).len()));
     }
+    if arch.is_projected() {
+        all.push(("distance.share".to_owned(), vec![arch.groups.len()]));
+    }
     if let Some(memory) = &arch.memory {
         let shape = vec![memory.prototypes, arch.tap_channels(&memory.taps).len()];
         all.push(("memory.prototypes".to_owned(), shape));
@@ -136,8 +139,10 @@ pub fn check_weights(arch: &Architecture, weights: &Weights) -> Result<()> {
     if weights["taps.std"].values.iter().any(|v| *v <= 0.0) {
         return fail("`taps.std` is not positive: a feature channel never varies".to_owned());
     }
-    if weights.get("memory.level").is_some_and(|t| t.values[0] <= 0.0) {
-        return fail("`memory.level` is not positive: good parts never differ".to_owned());
+    for name in ["memory.level", "distance.share"] {
+        if weights.get(name).is_some_and(|t| t.values.iter().any(|v| *v <= 0.0)) {
+            return fail(format!("`{name}` is not positive: good parts never differ"));
+        }
     }
     match weights.keys().find(|name| !expected.iter().any(|(n, _)| n == *name)) {
         Some(name) => fail(format!("weight `{name}` is not part of this architecture")),

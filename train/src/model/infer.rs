@@ -16,8 +16,10 @@ const NORM_EPS: f32 = 1e-12;
 /// How a picture's features differ from the decoder's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Compared {
-    /// Mean over groups of `1 - cos`, by grid position.
+    /// Sum over groups of `distance.share` times `1 - cos`, by grid position.
     pub distance: Vec<f32>,
+    /// Mean over the grid of `1 - cos`, by group.
+    pub group_means: Vec<f32>,
     /// Head input `[tokens, C]`: `-C_g * l2norm(E_g) * l2norm(D_g)`.
     pub products: Vec<f32>,
 }
@@ -53,13 +55,18 @@ pub fn compare(
     let lifted = Lifted::frozen(weights, device);
     let reading = Decoder::new(&lifted, arch).run(input, pictures, None);
     let outputs: Vec<Vec<f32>> = reading.groups.into_iter().map(host_values).collect();
+    let shares = shares(arch, weights);
     let mut all = Vec::with_capacity(pictures);
     for p in 0..pictures {
         let encoded = &features[(p * rows + arch.extra_tokens()) * c..(p + 1) * rows * c];
-        let mut one = Compared { distance: vec![0.0; n], products: vec![0.0; n * c] };
-        for (g, output) in outputs.iter().enumerate() {
+        let mut one = Compared {
+            distance: vec![0.0; n],
+            group_means: Vec::with_capacity(shares.len()),
+            products: vec![0.0; n * c],
+        };
+        for ((g, output), share) in outputs.iter().enumerate().zip(&shares) {
             let size = arch.group_channels(g).len();
-            one.add_group(arch, g, encoded, &output[p * n * size..(p + 1) * n * size]);
+            one.add_group(arch, (g, *share), encoded, &output[p * n * size..(p + 1) * n * size]);
         }
         all.push(one);
     }
@@ -67,10 +74,16 @@ pub fn compare(
 }
 
 impl Compared {
-    fn add_group(&mut self, arch: &Architecture, g: usize, encoded: &[f32], decoded: &[f32]) {
+    fn add_group(
+        &mut self,
+        arch: &Architecture,
+        (g, share): (usize, f32),
+        encoded: &[f32],
+        decoded: &[f32],
+    ) {
         let (c, range) = (arch.channels(), arch.group_channels(g));
         let size = range.len();
-        let share = 1.0 / arch.groups.len() as f32;
+        let mut sum = 0.0;
         for (t, d) in decoded.chunks_exact(size).enumerate() {
             let e = &encoded[t * c..][range.clone()];
             let out = &mut self.products[t * c..][range.clone()];
@@ -82,11 +95,21 @@ impl Compared {
                 dd += d * d;
             }
             let norm = (ee * dd + NORM_EPS).sqrt();
-            self.distance[t] += share * (1.0 - dot / norm);
+            let distance = 1.0 - dot / norm;
+            self.distance[t] += share * distance;
+            sum += distance;
             let scale = -(size as f32) / norm;
             out.iter_mut().for_each(|o| *o *= scale);
         }
+        self.group_means.push(sum / self.distance.len() as f32);
     }
+}
+
+/// What each group's distance counts; before it has been measured, all groups alike.
+fn shares(arch: &Architecture, weights: &Weights) -> Vec<f32> {
+    let groups = arch.groups.len();
+    let measured = weights.get("distance.share").map(|t| t.values.clone());
+    measured.unwrap_or_else(|| vec![1.0 / groups as f32; groups])
 }
 
 /// Head probabilities at twice the grid, `[pictures][4 * tokens]`.

@@ -5,6 +5,7 @@ mod compute;
 mod error;
 mod finish;
 mod fit;
+mod levels;
 mod prepare;
 mod prototypes;
 mod run;

@@ -1,27 +1,23 @@
-//! Which normal surroundings the memory keeps, and how loudly it speaks.
+//! Which normal surroundings the memory keeps.
 //!
 //! Prototypes of a class are chosen by greedy k-centre (Sener and Savarese, ICLR 2018; as in
 //! PatchCore): always the candidate that is farthest from all chosen so far, so that rare normal
 //! surroundings are kept as well as frequent ones. Distances for the choice are taken in a random
 //! projection, which keeps them well enough.
 
-use burn::tensor::Device;
-use half::f16;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::batch::{Classes, pick_tokens};
 use super::workers::Workers;
-use crate::arch::{Architecture, HostTensor, Memory, Weights};
+use crate::arch::{Architecture, HostTensor, Memory};
 use crate::features::{Cache, Purpose, Statistics, stream};
-use crate::model::{compare, nearest, surroundings};
+use crate::model::surroundings;
 
 /// Surroundings of a class that are chosen from.
 const CANDIDATES_MAX: usize = 60_000;
 /// Dimensions of the random projection.
 const PROJECTED: usize = 48;
-/// Pictures from which the level is taken, spread over the data set.
-const LEVEL_PICTURES_MAX: usize = 96;
 
 /// Chooses the prototypes, `[prototypes, channels]`: as many of each class.
 pub(super) fn choose(
@@ -40,7 +36,7 @@ pub(super) fn choose(
         let mut candidates = Vec::new();
         let each = CANDIDATES_MAX.div_ceil(classes[class].len()).min(arch.tokens());
         for &picture in &classes[class] {
-            let features = standardised(statistics, &cache.clean[picture]);
+            let features = statistics.standardised(&cache.clean[picture]);
             let all = surroundings(arch, memory, &features);
             for t in pick_tokens(arch.tokens(), each, &mut rng) {
                 candidates.extend_from_slice(&all[t * width..(t + 1) * width]);
@@ -51,37 +47,6 @@ pub(super) fn choose(
     });
     let values: Vec<Vec<f32>> = chosen;
     HostTensor { shape: vec![count, width], values: values.concat() }
-}
-
-/// Mean of `A` over mean of `P` on good parts (step 5 of [`crate::arch`]), `[1]`.
-pub(super) fn level(
-    (arch, memory): (&Architecture, &Memory),
-    weights: &Weights,
-    cache: &Cache,
-    statistics: &Statistics,
-    device: &Device,
-    workers: &Workers,
-) -> HostTensor {
-    let step = cache.clean.len().div_ceil(LEVEL_PICTURES_MAX).max(1);
-    let pictures: Vec<&Vec<f16>> = cache.clean.iter().step_by(step).collect();
-    let sums = workers.map(pictures.len(), |i| {
-        let features = standardised(statistics, pictures[i]);
-        let compared = compare(arch, weights, &features, device);
-        let strange = nearest(weights, surroundings(arch, memory, &features), device);
-        let sum = |values: &[f32]| values.iter().map(|v| f64::from(*v)).sum::<f64>();
-        (compared.iter().map(|c| sum(&c.distance)).sum::<f64>(), sum(&strange))
-    });
-    let (a, p) = sums.into_iter().fold((0.0, 0.0), |(a, p), (x, y)| (a + x, p + y));
-    HostTensor { shape: vec![1], values: vec![(a / p.max(f64::MIN_POSITIVE)) as f32] }
-}
-
-fn standardised(statistics: &Statistics, raw: &[f16]) -> Vec<f32> {
-    let channels = statistics.mean.len();
-    let mut features = vec![0f32; raw.len()];
-    for (row, out) in raw.chunks_exact(channels).zip(features.chunks_exact_mut(channels)) {
-        statistics.standardise(row, out);
-    }
-    features
 }
 
 /// `rows` of `width` values in [`PROJECTED`] random directions.

@@ -5,6 +5,7 @@ use std::time::Instant;
 use burn::tensor::Device;
 
 use super::batch::Classes;
+use super::levels;
 use super::prototypes;
 use super::settings::Settings;
 use super::stage1::Stage1;
@@ -170,13 +171,14 @@ impl Run<'_> {
         };
         (counters.stage, counters.iteration, counters.stage_s) = (2, 0, 0.0);
         state.moments = Moments::default();
-        let arch = &self.settings.arch;
-        if let Some(memory) = &arch.memory {
-            let (model, device) = ((arch, memory), self.device.clone().inner());
-            let level =
-                prototypes::level(model, &state.weights, cache, statistics, &device, self.workers);
-            state.weights.insert("memory.level".into(), level);
-        }
+        let device = self.device.clone().inner();
+        let measured = levels::measure(
+            (&self.settings.arch, &state.weights),
+            (cache, statistics),
+            &device,
+            self.workers,
+        );
+        state.weights.extend(measured);
     }
 
     fn stage1(

@@ -1,7 +1,6 @@
 //! Stage 2: with the decoder frozen, the segmentation head learns where the damage was.
 
 use burn::tensor::Device;
-use half::slice::HalfFloatSliceExt;
 use rand::Rng;
 
 use super::batch::Classes;
@@ -83,12 +82,7 @@ impl<'a> Stage2<'a> {
         } else {
             (&variant.features, &variant.mask)
         };
-        let mut features = vec![0f32; raw.len()];
-        raw.convert_to_f32_slice(&mut features);
-        let c = self.arch.channels();
-        for (row, out) in raw.chunks_exact(c).zip(features.chunks_exact_mut(c)) {
-            self.statistics.standardise(row, out);
-        }
+        let features = self.statistics.standardised(raw);
         let products =
             match compare(self.arch, weights, &features, &self.device.clone().inner()).pop() {
                 Some(compared) => compared.products,

@@ -114,7 +114,7 @@ pub(crate) fn weights(arch: &Architecture) -> Weights {
                 _ => 1,
             };
             let (centre, spread) = match name.rsplit('.').next().unwrap() {
-                "std" | "level" => (1.0, 0.5),
+                "std" | "level" | "share" => (1.0, 0.5),
                 "prototypes" => (0.0, 1.0),
                 "gamma" => (1.0, 0.25),
                 "weight" => (0.0, (3.0 / fan_in as f32).sqrt()),

@@ -41,6 +41,10 @@ pub(crate) fn forward(arch: &Architecture, weights: &Weights, features: &[f32]) 
         states.push(x.clone());
     }
     let mut distance = vec![0.0; arch.tokens()];
+    let share = match projected {
+        true => net.vector("distance.share"),
+        false => vec![1.0 / arch.groups.len() as f64; arch.groups.len()],
+    };
     let mut head_input: Matrix = vec![vec![]; arch.tokens()];
     for (g, group) in arch.groups.iter().enumerate() {
         let d = match arch.scheme {
@@ -60,7 +64,7 @@ pub(crate) fn forward(arch: &Architecture, weights: &Weights, features: &[f32]) 
         for t in 0..arch.tokens() {
             let (en, de) = (unit(&e[extra + t][range.clone()]), unit(&d[extra + t]));
             let cosine: f64 = en.iter().zip(&de).map(|(a, b)| a * b).sum();
-            distance[t] += (1.0 - cosine) / arch.groups.len() as f64;
+            distance[t] += (1.0 - cosine) * share[g];
             let scale = -(range.len() as f64);
             head_input[t].extend(en.iter().zip(&de).map(|(a, b)| scale * a * b));
         }
