@@ -11,7 +11,9 @@ use crrd::engine::{Backend, EngineErrorKind, open};
 use crrd::frame::AnomalyMap;
 use crrd_train::arch::{self, Architecture};
 use crrd_train::encoder::frozen::encoder_model;
-use crrd_train::export::{BundleFacts, ExportErrorKind, WEIGHTS_FILE, export, write_bundle};
+use crrd_train::export::{
+    BundleFacts, ExportErrorKind, HALF_MODEL_FILE, WEIGHTS_FILE, export, write_bundle,
+};
 use crrd_train::onnx::Storage;
 use crrd_train::plan::Plan;
 use export_support::{difference_and_range, encoder_weights, picture, weights};
@@ -60,7 +62,8 @@ fn a_bundle_holds_what_its_manifest_says() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("engines/parts");
     let written = write(&dir, "parts").unwrap();
-    assert_eq!(names(&dir), [GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE, WEIGHTS_FILE]);
+    let expected = [GOLDEN_FILE, MANIFEST_FILE, HALF_MODEL_FILE, MODEL_FILE, WEIGHTS_FILE];
+    assert_eq!(names(&dir), expected);
     let text = std::fs::read_to_string(dir.join(MANIFEST_FILE)).unwrap();
     assert_eq!(toml::from_str::<Manifest>(&text).unwrap(), written);
     let hash = |name: &str| crrd::sys::hash::sha256_file_hex(&dir.join(name)).unwrap();
@@ -93,6 +96,30 @@ fn golden_tensors_are_what_the_written_model_gives() {
             let bytes: Vec<u8> = got.iter().flat_map(|v| v.to_le_bytes()).collect();
             assert_eq!((tensor.shape(), tensor.data()), (shape, &bytes[..]));
         }
+    }
+}
+
+#[test]
+fn the_model_in_16_bits_is_half_as_large_and_scores_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("b");
+    let arch = small();
+    let golden = [picture(64, 0), picture(64, 1)];
+    let facts = BundleFacts { storage: Storage::Fp32, ..facts("b") };
+    let encoder = encoder_weights(&arch.encoder);
+    write_bundle(&dir, &arch, &encoder, &weights(&arch), &golden, facts).unwrap();
+    let read = |name: &str| std::fs::read(dir.join(name)).unwrap();
+    let (full, half) = (read(MODEL_FILE), read(HALF_MODEL_FILE));
+    assert!(half.len() * 10 < full.len() * 7, "{} of {} bytes", half.len(), full.len());
+    let score = |bytes: &[u8], picture: &[u8]| {
+        let plan = Plan::new(&ModelProto::decode(bytes).unwrap(), 64).unwrap();
+        let mut outputs = vec![];
+        plan.run(picture, |_, v| outputs.push(v.to_vec())).unwrap();
+        outputs[1][0]
+    };
+    for picture in &golden {
+        let (a, b) = (score(&full, picture), score(&half, picture));
+        assert!(a != b && (a - b).abs() < 0.02 * a, "{a} and {b}");
     }
 }
 

@@ -5,7 +5,7 @@
 //! (or none) and the hidden folder. Golden maps are computed from the model file as read back,
 //! not from what was meant to be in it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use crrd::engine::bundle::{
     FORMAT, GOLDEN_FILE, GoldenSpec, InputSpec, LicenceRecord, MANIFEST_FILE, MODEL_FILE, Manifest,
     MethodRecord, ModelFile, OutputSpec, TrainingRecord,
 };
+use crrd::engine::graph::to_half;
 use crrd::sys::hash::sha256_hex;
 use prost::Message;
 use safetensors::tensor::{Dtype, TensorView};
@@ -29,6 +30,8 @@ use crate::report::REPORT_FILE;
 /// Trained weights inside the bundle: not needed by the station, but the model can be exported
 /// again from them.
 pub const WEIGHTS_FILE: &str = "weights.safetensors";
+/// The model with 16-bit arithmetic (weights, too), for other programs: the station makes its own.
+pub const HALF_MODEL_FILE: &str = "model.fp16.onnx";
 /// Largest difference to a golden map, as a fraction of its range, that an engine may show: the
 /// project's parity bound. Other 32-bit kernels stay two orders below it.
 pub const GOLDEN_TOLERANCE: f32 = 1e-3;
@@ -97,7 +100,12 @@ pub fn write_bundle_with(
     for_people: &dyn Fn(&Manifest) -> Vec<NamedFile>,
 ) -> Result<Manifest> {
     check_target(dir)?;
-    let model = super::model(arch, encoder, weights, facts.storage)?.encode_to_vec();
+    let model = super::model(arch, encoder, weights, facts.storage)?;
+    let half = to_half(&model, &BTreeSet::new()).map_err(|e| {
+        let text = "the model cannot be written in 16 bits";
+        ExportError::with_source(ExportErrorKind::Graph, text, e)
+    })?;
+    let model = model.encode_to_vec();
     let golden = golden(arch, &model, golden_images)?;
     let manifest = manifest(arch, encoder, facts, &model, &golden, golden_images.len());
     let text = toml::to_string_pretty(&manifest).map_err(|e| {
@@ -105,6 +113,7 @@ pub fn write_bundle_with(
     })?;
     let mut files = vec![
         (MODEL_FILE, model),
+        (HALF_MODEL_FILE, half.encode_to_vec()),
         (GOLDEN_FILE, golden),
         (WEIGHTS_FILE, trained(arch, weights)?),
         (MANIFEST_FILE, text.into_bytes()),
@@ -133,7 +142,8 @@ pub fn write_bundle_with(
 /// # Errors
 /// When `dir` is anything else.
 pub fn check_target(dir: &Path) -> Result<()> {
-    let known = [MODEL_FILE, GOLDEN_FILE, WEIGHTS_FILE, MANIFEST_FILE, REPORT_FILE];
+    let known =
+        [MODEL_FILE, HALF_MODEL_FILE, GOLDEN_FILE, WEIGHTS_FILE, MANIFEST_FILE, REPORT_FILE];
     let refuse = |what: &str| {
         let text = format!("{} {what}; choose another folder", dir.display());
         Err(ExportError::new(ExportErrorKind::Io, text))

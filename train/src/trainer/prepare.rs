@@ -14,8 +14,8 @@ use crate::progress::Progress;
 use crate::survey::Survey;
 
 /// Bytes for each trained value that a run leaves on the disk at once: a checkpoint with the
-/// optimiser's three, the one that it replaces, the model and the weights file.
-const BYTES_PER_VALUE: u64 = 4 * (4 + 4 + 1 + 1);
+/// optimiser's three, the one that it replaces, the model in both precisions and the weights file.
+const BYTES_PER_VALUE: u64 = 4 * (4 + 4 + 1 + 1) + 2;
 /// Manifest, golden pictures, report.
 const SMALL_FILES_BYTES: u64 = 16 << 20;
 

@@ -76,9 +76,14 @@ fn a_folder_of_pictures_becomes_a_bundle_and_an_unreadable_file_is_left_out() {
     assert_eq!(manifest.training.iterations, 2);
     assert_eq!(manifest.training.images, 3, "one bolt is held out");
     assert_eq!(manifest.golden.count, 3);
-    for file in
-        ["manifest.toml", "model.onnx", "golden.safetensors", "weights.safetensors", "report.html"]
-    {
+    for file in [
+        "manifest.toml",
+        "model.onnx",
+        "model.fp16.onnx",
+        "golden.safetensors",
+        "weights.safetensors",
+        "report.html",
+    ] {
         assert!(options.out.join(file).is_file(), "{file}");
     }
     assert!(!dir.path().join("model.checkpoint").exists());
