@@ -17,8 +17,8 @@ use prost::Message;
 use tract_onnx::pb::ModelProto;
 
 pub use bundle::{
-    BundleFacts, GOLDEN_TOLERANCE, HALF_MODEL_FILE, NamedFile, WEIGHTS_FILE, check_target, write_bundle,
-    write_bundle_with,
+    BundleFacts, GOLDEN_TOLERANCE, HALF_MODEL_FILE, NamedFile, WEIGHTS_FILE, check_target,
+    write_bundle, write_bundle_with,
 };
 pub use weights::{check_architecture, check_weights, expected_weights};
 

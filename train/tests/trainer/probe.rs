@@ -6,10 +6,9 @@
 
 use burn::tensor::Device;
 use crrd_train::arch::Weights;
-use crrd_train::features::Cache;
-use crrd_train::features::Statistics;
-use crrd_train::model::{compare, segment};
-use crrd_train::trainer::{Settings, Workers};
+use crrd_train::features::{Cache, Purpose, Statistics, stream};
+use crrd_train::model::{Decoder, Lifted, compare, host_values, segment, tensor_from};
+use crrd_train::trainer::{Settings, Workers, mask_elements};
 use half::f16;
 
 use crate::toy::{ToyEncoder, finished, material, pictures, settings, train};
@@ -32,12 +31,7 @@ fn standardised(raw: &[f16], weights: &Weights) -> Vec<f32> {
         mean: weights["taps.mean"].values.clone(),
         deviation: weights["taps.std"].values.clone(),
     };
-    let mut out = vec![0.0; raw.len()];
-    let c = statistics.mean.len();
-    raw.chunks_exact(c)
-        .zip(out.chunks_exact_mut(c))
-        .for_each(|(r, o)| statistics.standardise(r, o));
-    out
+    statistics.standardised(raw)
 }
 
 /// Fraction of each grid cell that is damaged.
@@ -123,4 +117,61 @@ fn the_head_says_damage_where_the_damage_is() {
     println!("mean probability inside {inside:.3}, outside {outside:.3}");
     // A head that learned nothing answers the same everywhere: a ratio of 1.
     assert!(inside > 1.6 * outside, "inside {inside}, outside {outside}");
+}
+
+/// Distances of one pass with the mask on, as the published inference has it.
+fn masked_pass(settings: &Settings, weights: &Weights, features: &[f32], pass: u64) -> Vec<f64> {
+    let (arch, device) = (&settings.arch, Device::flex());
+    let mut input = features.to_vec();
+    let mut rng = stream(7, Purpose::Validation, 0, pass);
+    mask_elements(&mut input, arch.mask_probability, &mut rng);
+    let input = tensor_from(input, [arch.tokens(), arch.channels()], &device);
+    let lifted = Lifted::frozen(weights, &device);
+    let decoded = Decoder::new(&lifted, arch).run(input, 1, None).groups;
+    let shares = &weights["distance.share"].values;
+    let mut distance = vec![0.0; arch.tokens()];
+    for (g, decoded) in decoded.into_iter().map(host_values).enumerate() {
+        let range = arch.group_channels(g);
+        let rows = features.chunks_exact(arch.channels()).zip(decoded.chunks_exact(range.len()));
+        for (out, (e, d)) in distance.iter_mut().zip(rows) {
+            let dot = |a: &[f32], b: &[f32]| {
+                a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>()
+            };
+            let e = &e[range.clone()];
+            *out += f64::from(shares[g]) * (1.0 - dot(e, d) / (dot(e, e) * dot(d, d)).sqrt());
+        }
+    }
+    distance
+}
+
+fn correlation(a: &[f64], b: &[f64]) -> f64 {
+    let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len() as f64;
+    let (ma, mb) = (mean(a), mean(b));
+    let product = |f: &dyn Fn(usize) -> f64| (0..a.len()).map(f).sum::<f64>();
+    let (da, db) = (|i: usize| a[i] - ma, |i: usize| b[i] - mb);
+    product(&|i| da(i) * db(i)) / (product(&|i| da(i) * da(i)) * product(&|i| db(i) * db(i))).sqrt()
+}
+
+#[test]
+fn one_pass_with_the_mask_folded_says_what_many_passes_with_the_mask_say_on_average() {
+    const PASSES: u64 = 32;
+    let mut settings = settings();
+    settings.head_share = 0.0;
+    let state = finished(train(&settings, ITERATIONS, 2, None, &|| false));
+    let (mut folded, mut average, mut single) = (Vec::new(), Vec::new(), Vec::new());
+    for variant in &held_out(&settings).variants {
+        let features = standardised(&variant.features, &state.weights);
+        let compared = compare(&settings.arch, &state.weights, &features, &Device::flex());
+        folded.extend(compared[0].distance.iter().map(|a| f64::from(*a)));
+        let passes: Vec<Vec<f64>> = (0..PASSES)
+            .map(|pass| masked_pass(&settings, &state.weights, &features, pass))
+            .collect();
+        let mean = |t: usize| passes.iter().map(|p| p[t]).sum::<f64>() / PASSES as f64;
+        average.extend((0..settings.arch.tokens()).map(mean));
+        single.extend_from_slice(&passes[0]);
+    }
+    let (of_folded, of_single) = (correlation(&folded, &average), correlation(&single, &average));
+    println!("correlation with {PASSES} passes: folded {of_folded:.4}, one pass {of_single:.4}");
+    assert!(of_folded > 0.95, "{of_folded}");
+    assert!(of_folded > of_single, "folding must beat a single random pass");
 }

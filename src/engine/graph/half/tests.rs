@@ -314,7 +314,8 @@ fn the_demo_engine_in_16_bits_scores_real_pictures_within_one_percent_of_the_ran
     };
     let mut pictures = Vec::new();
     for class in entries(&data.join("images")).filter(|class| class.is_dir()) {
-        let mut files: Vec<_> = entries(&class.join("test")).flat_map(|kind| entries(&kind)).collect();
+        let mut files: Vec<_> =
+            entries(&class.join("test")).flat_map(|kind| entries(&kind)).collect();
         files.sort();
         let step = files.len().div_ceil(3).max(1);
         for file in files.iter().step_by(step) {
