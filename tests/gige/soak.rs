@@ -16,6 +16,8 @@ use crate::{BUFFERS, HOME, feature, next, open, settings};
 
 /// Set for the process that soaks: seconds.
 const SOAKS: &str = "CRRD_TEST_SOAKS_S";
+/// How the line begins that tells of it.
+const TOLD: &str = "soaked ";
 /// Settings, streams and allocators have their size by then.
 const WARM_UP: Duration = Duration::from_secs(5);
 const RATE_HZ: f64 = 60.0;
@@ -45,7 +47,8 @@ fn soak_for(seconds: u64) {
         .unwrap();
     let (out, err) = (&output.stdout, &output.stderr);
     let text = format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err));
-    let told = text.lines().find(|line| line.starts_with("soaked"));
+    // On one core the name of the test stands before it in its line.
+    let told = text.lines().find_map(|line| Some(&line[line.find(TOLD)?..]));
     println!("{}", told.unwrap_or(&text));
     assert!(output.status.success() && told.is_some(), "{text}");
 }
@@ -95,7 +98,7 @@ fn soak(length: Duration) {
         (frames as f64 / begun.elapsed().as_secs_f64(), (resident_kib(), descriptors()));
     let (rss, fds) = warm.expect("longer than the warm-up");
     println!(
-        "soaked {} s: {frames} frames at {rate:.1} Hz, none lost; {} KiB resident and {} descriptors \
+        "{TOLD}{} s: {frames} frames at {rate:.1} Hz, none lost; {} KiB resident and {} descriptors \
          after {} s, {} KiB and {} at the end",
         length.as_secs(),
         rss,
