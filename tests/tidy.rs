@@ -45,8 +45,8 @@ const CORE_FORBIDDEN: [&str; 9] = [
     "tracing",
     "log",
 ];
-/// What the trainer may take from the station.
-const TRAINER_MAY_USE: [&str; 5] = ["frame", "image", "evaluate", "engine", "sys"];
+/// What the trainer may take from the station; the configuration for what the model sees.
+const TRAINER_MAY_USE: [&str; 6] = ["frame", "image", "evaluate", "engine", "config", "sys"];
 /// Folders that are not ours or not text.
 const SKIPPED: [&str; 3] = ["target", ".git", "node_modules"];
 

@@ -9,12 +9,12 @@ use anyhow::{Context, Result, bail};
 
 use super::assets;
 use super::engine::EngineArgs;
-use super::geometry::{self, Views};
+use super::geometry;
 use super::workers::Workers;
 use crate::calibrate::{
     Bound, Calibration, CertifyError, ClassLimit, FORMAT, certify, most_suspicious, parts_needed,
 };
-use crate::config::CalibrationSource;
+use crate::config::{CalibrationSource, Framings};
 use crate::evaluate::{ClassDir, GOOD, class_dirs, pictures};
 use crate::frame::Framing;
 use crate::sys::clock::{Clock, RealClock};
@@ -113,9 +113,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     // Wrong fractions are an error now, not after minutes of inference.
     let needed = parts_needed(args.alpha, args.confidence)?;
     let dirs = class_dirs(&args.data, args.classes.as_deref())?;
-    let views = geometry::of_config(args.config.as_deref())?;
+    let framings = Framings::of_file(args.config.as_deref())?;
     let sources =
-        dirs.iter().map(|d| source(d, args.split, &views)).collect::<Result<Vec<Source>>>()?;
+        dirs.iter().map(|d| source(d, args.split, &framings)).collect::<Result<Vec<Source>>>()?;
     warn_if_seen(&sources);
     let mut workers = Workers::open(&args.engine, args.threads)?;
     let mut limits = BTreeMap::new();
@@ -158,7 +158,7 @@ struct Source {
     framing: Framing,
 }
 
-fn source(dir: &ClassDir, split: Option<Split>, views: &Views) -> Result<Source> {
+fn source(dir: &ClassDir, split: Option<Split>, framings: &Framings) -> Result<Source> {
     let has = |folder: &str| dir.path.join(folder).join(GOOD).is_dir();
     let split = split.unwrap_or(if has("calibration") { Split::Calibration } else { Split::Train });
     let mut files = Vec::new();
@@ -172,7 +172,7 @@ fn source(dir: &ClassDir, split: Option<Split>, views: &Views) -> Result<Source>
             split.folders().iter().map(|f| format!("{f}/{GOOD}")).collect::<Vec<_>>().join(", ")
         );
     }
-    let framing = views.of_class(&dir.name);
+    let framing = framings.of_class(&dir.name);
     Ok(Source { class: dir.name.clone(), split, files, framing })
 }
 

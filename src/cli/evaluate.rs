@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::engine::EngineArgs;
 use super::geometry;
 use super::workers::{PICTURE_BYTES_MAX, Workers};
+use crate::config::Framings;
 use crate::evaluate::{
     ClassMetrics, Overlay, Scores, TestPicture, TestSet, Values, class_dirs, read_mask, table,
     test_set,
@@ -61,11 +62,11 @@ struct Report<'a> {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let dirs = class_dirs(&args.data, args.classes.as_deref())?;
     let sets = dirs.iter().map(test_set).collect::<Result<Vec<TestSet>, _>>()?;
-    let views = geometry::of_config(args.config.as_deref())?;
+    let framings = Framings::of_file(args.config.as_deref())?;
     let mut workers = Workers::open(&args.engine, args.threads)?;
     let mut classes = Vec::with_capacity(sets.len());
     for set in &sets {
-        let framing = views.of_class(&set.class);
+        let framing = framings.of_class(&set.class);
         geometry::check_size(&framing, workers.spec())?;
         classes.push(class(&mut workers, set, &framing, args.overlays.as_deref())?);
     }

@@ -10,6 +10,7 @@
 //! reference; a test holds it to the fields and defaults of the code.
 
 mod camera;
+mod framings;
 mod inference;
 mod mqtt;
 mod paths;
@@ -28,6 +29,7 @@ pub use camera::{
     Camera, CameraSource, Control, ControlValue, Feature, FeatureValue, FileFormat, Gige, GigeLink,
     LineTrigger, Mode, QueuePolicy, RecipeChoice, Region, Replay, V4l2, Webcam,
 };
+pub use framings::Framings;
 pub use inference::{BackendChoice, Inference, PrecisionChoice};
 pub use problem::{ConfigError, ConfigErrorKind, Problem};
 pub use types::{

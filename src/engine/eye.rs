@@ -88,20 +88,13 @@ impl Eye {
         framing: &Framing,
         picture: ImageView<'_>,
     ) -> Result<Held, ImageError> {
-        self.grid = self.grid(&framing.tiling);
+        let map = (self.spec().map_width, self.spec().map_height);
+        self.grid = framing.tiling.grid(map);
         if self.as_is(framing, &picture).is_some() {
             return Ok(Held::Picture);
         }
         self.input.resize(self.grid.count() * self.preprocessor.output_bytes(), 0);
-        match framing.tiling.is_whole() {
-            true => self.preprocessor.run_in(&framing.geometry, picture, &mut self.input)?,
-            false => self.preprocessor.run_tiles(
-                &framing.geometry,
-                &self.grid,
-                picture,
-                &mut self.input,
-            )?,
-        }
+        self.preprocessor.run_framed(framing, map, picture, &mut self.input)?;
         Ok(Held::Nothing)
     }
 

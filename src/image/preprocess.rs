@@ -11,7 +11,7 @@ use super::mjpeg;
 use super::rectify::Rectifier;
 use super::stretch::{Place, Rect, Stretcher};
 use super::{ImageError, ImageErrorKind};
-use crate::frame::{Geometry, Grid, ImageView, PixelFormat};
+use crate::frame::{Framing, Geometry, Grid, ImageView, PixelFormat};
 
 /// Smallest side of a picture in pixels that holds every colour of a Bayer mosaic.
 const MOSAIC_PX_MIN: usize = 2;
@@ -110,6 +110,24 @@ impl Preprocessor {
                 all.shape(at, &grid.tile(geometry, size, at), picture, dst);
             }
         })
+    }
+
+    /// Writes what `framing` shows of `picture` to `dst` as the inputs of a model with maps of `map`
+    /// (width, height) pixels: one result for each tile, one after the other.
+    ///
+    /// # Errors
+    /// As [`Preprocessor::run_tiles`].
+    pub fn run_framed(
+        &mut self,
+        framing: &Framing,
+        map: (usize, usize),
+        picture: ImageView<'_>,
+        dst: &mut [u8],
+    ) -> Result<(), ImageError> {
+        match framing.tiling.is_whole() {
+            true => self.run_in(&framing.geometry, picture, dst),
+            false => self.run_tiles(&framing.geometry, &framing.tiling.grid(map), picture, dst),
+        }
     }
 
     fn takes(&self, dst: &[u8], results: usize) -> Result<(), ImageError> {

@@ -108,8 +108,9 @@ pub fn fit(
     let (asked, least) = (wanted.bytes(arch, share), need.bytes(arch, share));
     if least > room {
         return Err(format!(
-            "training on {} pictures takes about {:.1} GiB of memory at the least, and {:.1} GiB \
-             are free: use fewer pictures, a smaller preset, or end other programs",
+            "training on {} pictures, each tile counted, takes about {:.1} GiB of memory at the \
+             least, and {:.1} GiB are free: use fewer pictures or tiles, a smaller preset, or end \
+             other programs",
             need.pictures,
             gib(least),
             gib(free)

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use crrd::config::Framings;
 use crrd::sys::fs::write_atomic;
 use rayon::prelude::*;
 
-use crate::dataset::{Dataset, Image};
+use crate::dataset::{Dataset, Image, Sight};
 use crate::encoder::{EncoderWeights, FrozenEncoder};
 use crate::onnx::Storage;
 use crate::survey::{Survey, glance_features, outliers, pooled, sheet};
@@ -18,6 +19,10 @@ pub(super) struct Args {
     /// Folder of product classes: CLASS/train/good/*, and CLASS/calibration, CLASS/test.
     #[arg(value_name = "DIR")]
     data: PathBuf,
+    /// The station's configuration: what the model sees of the pictures, and whether they fit
+    /// [default: whole pictures at once].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Encoder weights: good pictures are compared by what a model sees. Without, by their looks.
     #[arg(long, value_name = "FILE")]
     encoder: Option<PathBuf>,
@@ -28,7 +33,9 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let arch = Preset::Edge.settings().arch;
-    let set = Dataset::load(&args.data, arch.input)?;
+    let framings = Framings::of_file(args.config.as_deref())?;
+    let sight = Sight { input: arch.input, map: arch.map, framings: &framings };
+    let set = Dataset::load_as_seen(&args.data, &sight)?;
     let mut survey = Survey::of(&set, &args.data);
     let features: Vec<(&Image, Vec<f32>)> = match &args.encoder {
         None => set.images.iter().map(|image| (image, glance_features(image))).collect(),

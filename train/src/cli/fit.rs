@@ -30,6 +30,10 @@ pub(super) struct Args {
     /// Folder of product classes: CLASS/train/good/*.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+    /// The station's configuration: pictures are cut, turned and rectified as `camera.geometry`
+    /// says, and seen in the tiles of the recipe [default: whole pictures at once].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// The engine bundle to write, e.g. engines/NAME.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -136,6 +140,7 @@ fn options(args: Args) -> anyhow::Result<FitOptions> {
         name,
         command,
         data: args.data,
+        config: args.config,
         out: args.out,
         preset: args.preset,
         without: args.without,
@@ -168,6 +173,9 @@ fn command(args: &Args) -> String {
         args.preset.as_str(),
         args.seed
     );
+    if let Some(file) = &args.config {
+        text += &format!(" --config {}", last(file));
+    }
     if !args.without.is_empty() {
         let parts: Vec<_> = args.without.iter().map(|part| part.as_str()).collect();
         text += &format!(" --without {}", parts.join(","));

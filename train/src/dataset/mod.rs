@@ -1,17 +1,19 @@
 //! A data set of good parts: the MVTec layout `CLASS/train/good/*` below one folder.
 //!
-//! Pictures are decoded and resized by the station's own code, so that training sees what
-//! production will see. Files are read in name order: the same folder gives the same data set on
+//! Pictures are decoded, cut, turned and resized by the station's own code and as its configuration
+//! says, so that training sees what production will see. One that the station shows the model in
+//! tiles becomes as many training pictures. Files are read in name order: the same folder gives the same data set on
 //! every machine. A file that cannot be decoded is left out with a warning and counted; a class
 //! without a single usable picture is an error, because the model would silently lack it.
 
 mod error;
 mod look;
 mod scan;
+mod sight;
 
 use std::path::{Path, PathBuf};
 
-use crrd::image::Preprocessor;
+use crrd::config::Framings;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -20,21 +22,25 @@ pub(crate) use look::read;
 pub use look::{GLANCE_PX, Look, Pixels};
 pub(crate) use scan::is_picture;
 use scan::{ClassFolder, classes};
+pub(crate) use sight::load_rgb;
+pub use sight::{Seen, Sight};
 
 /// Memory that decoded pictures may take. At 256 px this is about 40 000 pictures; more need a
 /// cache on disk, which does not exist.
 const PICTURE_BYTES_MAX: usize = 8 << 30;
 
-/// One picture at model size.
+/// One training picture at model size: a picture of the data set, or a tile of one.
 #[derive(Clone, Debug)]
 pub struct Image {
     /// Where it was read from.
     pub path: PathBuf,
     /// Index into [`Dataset::classes`].
     pub class: usize,
+    /// Which of the picture's tiles; 0 for one that is seen at once.
+    pub tile: usize,
     /// `size * size * 3` bytes, RGB, row-major.
     pub rgb: Vec<u8>,
-    /// What it looks like at a glance.
+    /// What the whole picture looks like at a glance.
     pub look: Look,
 }
 
@@ -47,12 +53,14 @@ pub struct LeftOut {
     pub reason: String,
 }
 
-/// All good training pictures, in class order, then name order.
+/// All good training pictures, in class order, then name order, then tile by tile.
 #[derive(Clone, Debug)]
 pub struct Dataset {
     /// Class names, sorted.
     pub classes: Vec<String>,
-    /// The pictures.
+    /// How the pictures of each class are seen.
+    pub seen: Vec<Seen>,
+    /// The training pictures.
     pub images: Vec<Image>,
     /// Files that were left out because they could not be decoded.
     pub left_out: Vec<LeftOut>,
@@ -75,19 +83,30 @@ impl Dataset {
     /// Reads `dir/CLASS/train/good/*` and stretches every picture to `size` x `size`.
     ///
     /// # Errors
+    /// As [`Dataset::load_as_seen`].
+    pub fn load(dir: &Path, size: usize) -> Result<Self, DatasetError> {
+        let framings = Framings::default();
+        Self::load_as_seen(dir, &Sight { input: size, map: size, framings: &framings })
+    }
+
+    /// Reads `dir/CLASS/train/good/*` and makes of every picture what the model sees of it.
+    ///
+    /// # Errors
     /// When the folder cannot be listed, holds no class, a class has no usable picture, or the
     /// pictures would not fit into memory.
-    pub fn load(dir: &Path, size: usize) -> Result<Self, DatasetError> {
+    pub fn load_as_seen(dir: &Path, sight: &Sight<'_>) -> Result<Self, DatasetError> {
         let folders = classes(dir)?;
-        let count: usize = folders.iter().map(|f| f.files.len()).sum();
-        let bytes = count.saturating_mul(size * size * 3);
+        let tiles = |f: &ClassFolder| sight.of_class(&f.name).framing.tiling.count();
+        let count: usize = folders.iter().map(|f| f.files.len() * tiles(f)).sum();
+        let bytes = count.saturating_mul(sight.bytes());
         if bytes > PICTURE_BYTES_MAX {
             return Err(DatasetError::new(
                 DatasetErrorKind::TooLarge,
                 dir,
                 format!(
-                    "{count} pictures at {size} px take {} GiB of memory, {} GiB are allowed; \
-                     use fewer pictures",
+                    "{count} pictures at {} px, each tile counted, take {} GiB of memory, {} GiB \
+                     are allowed; use fewer pictures or tiles",
+                    sight.input,
                     bytes >> 30,
                     PICTURE_BYTES_MAX >> 30
                 ),
@@ -95,34 +114,47 @@ impl Dataset {
         }
         let mut set = Self {
             classes: Vec::new(),
+            seen: Vec::new(),
             images: Vec::with_capacity(count),
             left_out: Vec::new(),
             sha256: String::new(),
-            size,
+            size: sight.input,
         };
         let mut hash = Sha256::new();
         for folder in &folders {
-            set.add_class(folder, &mut hash)?;
+            set.add_class(folder, sight, &mut hash)?;
         }
         set.sha256 = hex(&hash.finalize());
         Ok(set)
     }
 
-    fn add_class(&mut self, folder: &ClassFolder, hash: &mut Sha256) -> Result<(), DatasetError> {
+    fn add_class(
+        &mut self,
+        folder: &ClassFolder,
+        sight: &Sight<'_>,
+        hash: &mut Sha256,
+    ) -> Result<(), DatasetError> {
         let class = self.classes.len();
-        let size = self.size;
-        let read: Vec<_> = folder.files.par_iter().map(|file| load(file, size)).collect();
-        let before = self.images.len();
+        let seen = sight.of_class(&folder.name);
+        let load = |file: &PathBuf| sight.load(file, &seen.framing);
+        let read: Vec<_> = folder.files.par_iter().map(load).collect();
+        let (images_before, left_out_before) = (self.images.len(), self.left_out.len());
         for (path, result) in folder.files.iter().zip(read) {
             match result {
-                Ok((rgb, look)) => {
+                Ok((tiles, look)) => {
                     let name = path.file_name().unwrap_or_default().to_string_lossy();
                     hash.update(folder.name.as_bytes());
                     hash.update([0]);
                     hash.update(name.as_bytes());
                     hash.update([0]);
                     hash.update(look.sha256);
-                    self.images.push(Image { path: path.clone(), class, rgb, look });
+                    self.images.extend(tiles.into_iter().enumerate().map(|(tile, rgb)| Image {
+                        path: path.clone(),
+                        class,
+                        tile,
+                        rgb,
+                        look: look.clone(),
+                    }));
                 }
                 Err(reason) => {
                     tracing::info!(file = %path.display(), %reason, "picture left out");
@@ -130,23 +162,28 @@ impl Dataset {
                 }
             }
         }
-        if self.images.len() == before {
-            return Err(DatasetError::new(
-                DatasetErrorKind::EmptyClass,
-                &folder.good,
-                format!(
-                    "class {:?} has no picture that can be read ({} files tried); add PNG, JPEG, \
-                     BMP or TIFF pictures of good parts or remove the class folder",
-                    folder.name,
-                    folder.files.len()
-                ),
-            ));
+        if self.images.len() == images_before {
+            return Err(empty(folder, self.left_out.get(left_out_before)));
         }
         self.classes.push(folder.name.clone());
+        self.seen.push(seen);
         Ok(())
     }
 
-    /// Number of pictures of each class.
+    /// The pictures that the training pictures come from: of each its first tile.
+    pub fn pictures(&self) -> impl Iterator<Item = (usize, &Image)> {
+        self.images.iter().enumerate().filter(|(_, image)| image.tile == 0)
+    }
+
+    /// What the model sees of the pictures of each class, on one line; empty when it sees all of
+    /// them whole and at once.
+    pub fn views(&self) -> String {
+        let all = self.classes.iter().zip(&self.seen);
+        let cut = all.filter(|(_, seen)| !seen.framing.is_whole());
+        cut.map(|(name, seen)| format!("{name}: {}", seen.framing)).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Number of training pictures of each class, every tile counted.
     pub fn counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.classes.len()];
         self.images.iter().for_each(|image| counts[image.class] += 1);
@@ -155,23 +192,22 @@ impl Dataset {
 
     /// Holds out about `fraction` of every class, at least one picture of classes with two or
     /// more, never the last one. The choice depends on the seed and on each file's own name:
-    /// a picture that is added later does not reshuffle the others.
+    /// a picture that is added later does not reshuffle the others. The tiles of a picture stay
+    /// together: a model that knows one of them knows much of its neighbours.
     pub fn split(&self, fraction: f32, seed: u64) -> Split {
         let mut split = Split::default();
         for class in 0..self.classes.len() {
-            let mut order: Vec<(Vec<u8>, usize)> = self
-                .images
-                .iter()
-                .enumerate()
-                .filter(|(_, image)| image.class == class)
-                .map(|(i, image)| (self.rank(image, seed), i))
-                .collect();
+            let of_class = self.pictures().filter(|(_, image)| image.class == class);
+            let mut order: Vec<(Vec<u8>, usize)> =
+                of_class.map(|(i, image)| (self.rank(image, seed), i)).collect();
             order.sort();
             let wanted = (order.len() as f32 * fraction.clamp(0.0, 1.0)).round() as usize;
             let least = usize::from(fraction > 0.0 && order.len() > 1);
             let held = wanted.max(least).min(order.len().saturating_sub(1));
-            split.held_out.extend(order[..held].iter().map(|(_, i)| i));
-            split.train.extend(order[held..].iter().map(|(_, i)| i));
+            let tiles = self.seen[class].framing.tiling.count();
+            let of_picture = |&(_, first): &(Vec<u8>, usize)| first..first + tiles;
+            split.held_out.extend(order[..held].iter().flat_map(of_picture));
+            split.train.extend(order[held..].iter().flat_map(of_picture));
         }
         split.train.sort_unstable();
         split.held_out.sort_unstable();
@@ -190,23 +226,21 @@ impl Dataset {
     }
 }
 
-/// Reads one picture and stretches it to `size` x `size` RGB. The error is a sentence.
-fn load(path: &Path, size: usize) -> Result<(Vec<u8>, Look), String> {
-    let (bytes, picture) = read(path)?;
-    let look = Look::of(&bytes, &picture)?;
-    let mut rgb = vec![0; size * size * 3];
-    let view = picture.view().map_err(|e| e.to_string())?;
-    Preprocessor::new(size, size).run(view, &mut rgb).map_err(|e| e.to_string())?;
-    Ok((rgb, look))
-}
-
-/// The same without a glance, with the file's SHA-256.
-pub(crate) fn load_rgb(path: &Path, size: usize) -> Result<(Vec<u8>, [u8; 32]), String> {
-    let (bytes, picture) = read(path)?;
-    let mut rgb = vec![0; size * size * 3];
-    let view = picture.view().map_err(|e| e.to_string())?;
-    Preprocessor::new(size, size).run(view, &mut rgb).map_err(|e| e.to_string())?;
-    Ok((rgb, Sha256::digest(&bytes).into()))
+/// No file of the class can be used; `first` is one of them.
+fn empty(folder: &ClassFolder, first: Option<&LeftOut>) -> DatasetError {
+    let (name, tried) = (&folder.name, folder.files.len());
+    let why = first.map_or(String::new(), |file| {
+        let name = file.path.file_name().unwrap_or_default().to_string_lossy();
+        format!(", {name}: {}", file.reason)
+    });
+    DatasetError::new(
+        DatasetErrorKind::EmptyClass,
+        &folder.good,
+        format!(
+            "class {name:?} has no picture that can be used ({tried} files tried{why}); add PNG, \
+             JPEG, BMP or TIFF pictures of good parts or remove the class folder"
+        ),
+    )
 }
 
 fn hex(bytes: &[u8]) -> String {

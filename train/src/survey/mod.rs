@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use crrd::evaluate::{ClassDir, GOOD, class_dirs, pictures, test_set};
 use rayon::prelude::*;
 
-use crate::dataset::{Dataset, LeftOut, Look, Pixels, read};
+use crate::dataset::{Dataset, LeftOut, Look, Pixels, Seen, read};
 
 pub use outliers::{Outlier, glance_features, outliers, pooled};
 pub use pairs::{Pair, pairs};
@@ -61,10 +61,12 @@ pub struct Entry {
 }
 
 /// What is known of one class.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClassSurvey {
     /// Its name.
     pub name: String,
+    /// What the model sees of its pictures.
+    pub seen: Seen,
     /// Pictures of each part.
     pub counts: BTreeMap<Part, usize>,
     /// Pictures of each size (width, height).
@@ -90,7 +92,7 @@ impl Survey {
     /// Surveys the training pictures of `set` with what else lies in `dir`. Outliers are left to
     /// [`outliers`], because they take features.
     pub fn of(set: &Dataset, dir: &Path) -> Self {
-        let train = set.images.iter().map(|image| Entry {
+        let train = set.pictures().map(|(_, image)| Entry {
             path: image.path.clone(),
             class: image.class,
             part: Part::Train,
@@ -99,7 +101,12 @@ impl Survey {
         let (others, unreadable) = others(set, dir);
         let entries: Vec<Entry> = train.chain(others).collect();
         let left_out = set.left_out.iter().cloned().chain(unreadable).collect();
-        let classes = set.classes.iter().enumerate().map(|(c, name)| count(&entries, c, name));
+        let named = set.classes.iter().zip(&set.seen).enumerate();
+        let classes = named.map(|(class, (name, seen))| ClassSurvey {
+            name: name.clone(),
+            seen: *seen,
+            ..count(&entries, class)
+        });
         Self { classes: classes.collect(), left_out, pairs: pairs(&entries), outliers: Vec::new() }
     }
 
@@ -119,8 +126,8 @@ impl Survey {
     }
 }
 
-fn count(entries: &[Entry], class: usize, name: &str) -> ClassSurvey {
-    let mut found = ClassSurvey { name: name.to_owned(), ..ClassSurvey::default() };
+fn count(entries: &[Entry], class: usize) -> ClassSurvey {
+    let mut found = ClassSurvey::default();
     for entry in entries.iter().filter(|entry| entry.class == class) {
         *found.counts.entry(entry.part).or_default() += 1;
         *found.sizes.entry((entry.look.width, entry.look.height)).or_default() += 1;

@@ -4,6 +4,7 @@
 //! Each picture is a list of features; each feature is measured in robust deviations from the
 //! class's median, so that the odd ones do not shift what they are held against.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::dataset::Image;
@@ -28,13 +29,18 @@ pub struct Outlier {
     pub deviations: f32,
 }
 
+/// A training picture with its features.
+type Described<'a> = (&'a Image, Vec<f32>);
+
 /// The outliers among `images`, each with its features, farthest first; all lists have one length.
-pub fn outliers(images: &[(&Image, Vec<f32>)]) -> Vec<Outlier> {
-    let classes = images.iter().map(|(image, _)| image.class + 1).max().unwrap_or(0);
+/// A tile is held against those at its own place, and a picture is as odd as its oddest tile.
+pub fn outliers(images: &[Described<'_>]) -> Vec<Outlier> {
+    let mut alike: BTreeMap<(usize, usize), Vec<&Described<'_>>> = BTreeMap::new();
+    for member in images {
+        alike.entry((member.0.class, member.0.tile)).or_default().push(member);
+    }
     let mut found: Vec<Outlier> = Vec::new();
-    for class in 0..classes {
-        let members: Vec<&(&Image, Vec<f32>)> =
-            images.iter().filter(|(image, _)| image.class == class).collect();
+    for ((class, _), members) in alike {
         if members.len() < PICTURES_MIN {
             continue;
         }
@@ -47,6 +53,8 @@ pub fn outliers(images: &[(&Image, Vec<f32>)]) -> Vec<Outlier> {
         }
     }
     found.sort_by(|a, b| b.deviations.total_cmp(&a.deviations));
+    let mut named = BTreeSet::new();
+    found.retain(|odd| named.insert(odd.path.clone()));
     found
 }
 

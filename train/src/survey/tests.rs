@@ -120,7 +120,7 @@ fn sizes_kinds_and_unreadable_files_are_named() {
     for says in [
         "sizes differ: 96x96 (19), 50x40 (1)",
         "colour, 8 bits (19), grey, 16 bits (1)",
-        "2 files cannot be read",
+        "2 files cannot be used",
         "nut/train/good/y.png: the file is empty",
         "nut/test/bent/z.jpg: not a picture",
     ] {

@@ -44,6 +44,7 @@ fn class_lines(out: &mut String, class: &ClassSurvey) {
             "  few to train on: below {TRAIN_FEW} the model takes what is usual for a defect; add more"
         );
     }
+    view_lines(out, class);
     if class.sizes.len() > 1 {
         let size = |&(width, height): &(usize, usize)| format!("{width}x{height}");
         let _ = writeln!(
@@ -62,6 +63,26 @@ fn class_lines(out: &mut String, class: &ClassSurvey) {
             "  kinds of pixels differ: {}; the model sees 8-bit colour of all of them, and grey \
              among colour looks like a defect",
             most_first(&class.kinds, kind)
+        );
+    }
+}
+
+/// What the model sees of the pictures, unless that is all of them at once.
+fn view_lines(out: &mut String, class: &ClassSurvey) {
+    let framing = &class.seen.framing;
+    if !framing.is_whole() {
+        let _ = writeln!(out, "  of each picture the model sees {framing}");
+    }
+    if !framing.tiling.is_whole() {
+        let pictures = class.counts.get(&Part::Train).copied().unwrap_or(0);
+        let tiles = pictures * framing.tiling.count();
+        let _ = writeln!(out, "  {tiles} tiles to train on; all other numbers count pictures");
+    }
+    if class.seen.is_unnamed {
+        let _ = writeln!(
+            out,
+            "  no recipe of the configuration names this class: its pictures are seen as the first \
+             camera sees, without tiles; add a recipe if the station is to see it otherwise"
         );
     }
 }
@@ -91,7 +112,7 @@ fn unusable(out: &mut String, survey: &Survey, dir: &Path) {
     if survey.left_out.is_empty() {
         return;
     }
-    let _ = writeln!(out, "{} files cannot be read and are left out:", survey.left_out.len());
+    let _ = writeln!(out, "{} files cannot be used and are left out:", survey.left_out.len());
     let line =
         |file: &crate::dataset::LeftOut| format!("{}: {}", name(&file.path, dir), file.reason);
     list(out, survey.left_out.iter().map(line));

@@ -19,6 +19,8 @@ pub struct TrainError {
 /// What went wrong, for callers that act on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrainErrorKind {
+    /// The station's configuration cannot be used.
+    Config,
     /// The pictures cannot be used.
     Data,
     /// The encoder is missing, damaged or failed.

@@ -12,6 +12,7 @@ use super::finish::{Told, odd_ones};
 use super::prepare;
 use super::run::{Length, Outcome, Run};
 use super::settings::{Part, Preset, Settings};
+use super::thin::thinned;
 use super::workers::Workers;
 use super::{TrainError, TrainErrorKind};
 use crate::checkpoint::{Checkpoint, Counters, State};
@@ -44,6 +45,8 @@ const TRAINING_SHARE_MIN: f64 = 0.25;
 pub struct FitOptions {
     /// Folder with `CLASS/train/good/*`.
     pub data: PathBuf,
+    /// The station's configuration: pictures are seen as it says; whole and at once without.
+    pub config: Option<PathBuf>,
     /// The bundle folder to write.
     pub out: PathBuf,
     /// Model size.
@@ -120,7 +123,7 @@ pub fn fit(
         TrainError::with_source(TrainErrorKind::System, "worker threads cannot be started", e)
     })?;
     let encoder_weights = load_encoder(options)?;
-    let dataset = Dataset::load(&options.data, arch.input)?;
+    let dataset = prepare::dataset(options, arch)?;
     let fingerprint = fingerprint(options, &settings, &dataset, &encoder_weights);
     let checkpoint = Checkpoint::beside(&options.out);
     if options.restart {
@@ -254,7 +257,7 @@ fn fingerprint(
     encoder: &EncoderWeights,
 ) -> String {
     let text = format!(
-        "{settings:?} {} {:?} {:?} {:?} {} {:?} {}",
+        "{settings:?} {} {:?} {:?} {:?} {} {:?} {}{}",
         options.seed,
         options.minutes,
         options.iterations,
@@ -262,6 +265,7 @@ fn fingerprint(
         options.storage.as_str(),
         dataset.sha256,
         encoder.sha256(),
+        dataset.views(),
     );
     Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
 }
@@ -318,8 +322,8 @@ impl Plan {
             return Err(TrainError::new(
                 TrainErrorKind::Budget,
                 format!(
-                    "the features of {} pictures do not fit into {} GiB of memory; use fewer \
-                     pictures",
+                    "the features of {} pictures, each tile counted, do not fit into {} GiB of \
+                     memory; use fewer pictures or tiles",
                     pictures.len(),
                     crate::features::CACHE_BYTES_MAX >> 30
                 ),
@@ -345,23 +349,6 @@ fn probe(
     });
     runs.into_iter().collect::<Result<Vec<()>, _>>()?;
     Ok((began.elapsed().as_secs_f64() / jobs as f64).max(1e-6))
-}
-
-/// At most `most` of `pictures`, small classes kept whole before large ones are thinned evenly.
-fn thinned(dataset: &Dataset, pictures: &[usize], most: usize) -> Vec<usize> {
-    let mut classes: Vec<Vec<usize>> = vec![Vec::new(); dataset.classes.len()];
-    pictures.iter().for_each(|&i| classes[dataset.images[i].class].push(i));
-    classes.retain(|c| !c.is_empty());
-    classes.sort_by_key(Vec::len);
-    let (mut left, mut kept) = (most, Vec::new());
-    let count = classes.len();
-    for (k, class) in classes.into_iter().enumerate() {
-        let share = (left / (count - k)).max(1).min(class.len());
-        kept.extend((0..share).map(|i| class[i * class.len() / share]));
-        left = left.saturating_sub(share);
-    }
-    kept.sort_unstable();
-    kept
 }
 
 /// Encodes everything; `None` when the user stopped it.
@@ -406,6 +393,15 @@ fn golden(dataset: &Dataset, split: &Split, material: &Material<'_>) -> Vec<Vec<
     golden
 }
 
+/// With what the model saw of the pictures behind it, as a comment: the configuration file may say
+/// something else by now.
+fn command(options: &FitOptions, dataset: &Dataset) -> String {
+    match dataset.views() {
+        views if views.is_empty() => options.command.clone(),
+        views => format!("{} # {views}", options.command),
+    }
+}
+
 fn facts(
     options: &FitOptions,
     dataset: &Dataset,
@@ -416,7 +412,7 @@ fn facts(
     BundleFacts {
         name: options.name.clone(),
         preset: options.preset.as_str().to_owned(),
-        command: options.command.clone(),
+        command: command(options, dataset),
         seed: options.seed,
         images: state.counters.pictures,
         iterations: state.counters.decoder_iterations as usize,

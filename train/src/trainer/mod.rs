@@ -12,6 +12,7 @@ mod run;
 mod settings;
 mod stage1;
 mod stage2;
+mod thin;
 mod workers;
 
 pub use batch::{Classes, draw_pairs, mask_elements, pick_tokens};

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use crrd::config::Framings;
+
 use super::fit::FitOptions;
 use super::settings::Settings;
 use super::workers::Workers;
 use super::{TrainError, TrainErrorKind};
 use crate::arch::Architecture;
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, Sight};
 use crate::export::expected_weights;
 use crate::memory::{self, Need};
 use crate::progress::Progress;
@@ -18,6 +20,16 @@ use crate::survey::Survey;
 const BYTES_PER_VALUE: u64 = 4 * (4 + 4 + 1 + 1) + 2;
 /// Manifest, golden pictures, report.
 const SMALL_FILES_BYTES: u64 = 16 << 20;
+
+/// The good pictures as the station sees them.
+pub(super) fn dataset(options: &FitOptions, arch: &Architecture) -> Result<Dataset, TrainError> {
+    let framings = Framings::of_file(options.config.as_deref()).map_err(|e| {
+        let text = "what the station sees of its pictures is not known";
+        TrainError::with_source(TrainErrorKind::Config, text, e)
+    })?;
+    let sight = Sight { input: arch.input, map: arch.map, framings: &framings };
+    Ok(Dataset::load_as_seen(&options.data, &sight)?)
+}
 
 /// Says what lies in the data set, and keeps it for the report.
 pub(super) fn survey(dataset: &Dataset, dir: &Path, progress: &Progress) -> Survey {

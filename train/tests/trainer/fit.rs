@@ -37,6 +37,7 @@ fn add_pictures(data: &Path, class: &str, count: usize) {
 fn options(dir: &Path) -> FitOptions {
     FitOptions {
         data: dir.join("data"),
+        config: None,
         out: dir.join("model"),
         preset: Preset::Tiny,
         without: vec![],
@@ -109,6 +110,58 @@ fn an_interrupted_fit_keeps_a_checkpoint_that_only_its_own_settings_resume() {
     let restarted = FitOptions { restart: true, iterations: Some(1), ..other };
     let fitted = fit(&restarted, &Progress::silent(), &|| false).unwrap();
     assert!(matches!(fitted, Fitted::Bundle(_)));
+}
+
+/// A station that sees a mirrored region in two tiles.
+fn station(dir: &Path, mirror: bool) -> PathBuf {
+    let file = dir.join("crrd.toml");
+    let text = format!(
+        "station = \"line1\"\nengine = \"engine\"\ncalibration = \"calibration.toml\"\n[[recipe]]\n\
+         id = 1\nclass = \"bolt\"\ntiles = \"2x1\"\n[camera]\nfolder = \"parts\"\n[camera.geometry]\n\
+         roi = [8, 4, 48, 30]\nmirror = {mirror}\n"
+    );
+    fs::write(&file, text).unwrap();
+    file
+}
+
+#[test]
+fn with_a_configuration_tiles_are_trained_on_and_the_bundle_names_what_was_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    encoder_file(dir.path());
+    add_pictures(&dir.path().join("data"), "bolt", 3);
+    let config = Some(station(dir.path(), true));
+    let options = FitOptions { config, iterations: Some(1), ..options(dir.path()) };
+    // Encoding asks for each of the four tiles.
+    let asked = AtomicUsize::new(0);
+    let stop = || asked.fetch_add(1, Ordering::Relaxed) == 4;
+    let fitted = fit(&options, &Progress::silent(), &stop).unwrap();
+    assert!(matches!(fitted, Fitted::Interrupted(_)));
+
+    station(dir.path(), false);
+    assert_eq!(failure(&options).kind(), TrainErrorKind::Checkpoint, "another view");
+    let whole = FitOptions { config: None, ..options.clone() };
+    assert_eq!(failure(&whole).kind(), TrainErrorKind::Checkpoint, "another view");
+
+    station(dir.path(), true);
+    let fitted = fit(&options, &Progress::silent(), &|| false).unwrap();
+    let Fitted::Bundle(manifest) = fitted else { panic!("nobody stopped the run") };
+    assert_eq!(manifest.training.images, 4, "one picture of three is held out");
+    let view = "bolt: roi = [8, 4, 48, 30], mirror = true in 2x1 tiles with overlap 0.1";
+    assert_eq!(manifest.training.command, format!("crrd-train fit # {view}"));
+    let report = fs::read_to_string(options.out.join("report.html")).unwrap();
+    for says in ["bolt: 3 good pictures to train on", "6 tiles to train on"] {
+        assert!(report.contains(says), "{says}");
+    }
+}
+
+#[test]
+fn a_configuration_that_cannot_be_used_is_refused_before_anything_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    encoder_file(dir.path());
+    let config = dir.path().join("crrd.toml");
+    fs::write(&config, "station = 7").unwrap();
+    let options = FitOptions { config: Some(config), ..options(dir.path()) };
+    assert_eq!(failure(&options).kind(), TrainErrorKind::Config);
 }
 
 #[test]
