@@ -142,12 +142,7 @@ impl Dataset {
         for (path, result) in folder.files.iter().zip(read) {
             match result {
                 Ok((tiles, look)) => {
-                    let name = path.file_name().unwrap_or_default().to_string_lossy();
-                    hash.update(folder.name.as_bytes());
-                    hash.update([0]);
-                    hash.update(name.as_bytes());
-                    hash.update([0]);
-                    hash.update(look.sha256);
+                    hash_file(hash, &folder.name, path, &look);
                     self.images.extend(tiles.into_iter().enumerate().map(|(tile, rgb)| Image {
                         path: path.clone(),
                         class,
@@ -224,6 +219,14 @@ impl Dataset {
             .finalize()
             .to_vec()
     }
+}
+
+fn hash_file(hash: &mut Sha256, class: &str, path: &Path, look: &Look) {
+    hash.update(class.as_bytes());
+    hash.update([0]);
+    hash.update(path.file_name().unwrap_or_default().to_string_lossy().as_bytes());
+    hash.update([0]);
+    hash.update(look.sha256);
 }
 
 /// No file of the class can be used; `first` is one of them.
