@@ -11,7 +11,7 @@ const PAPER_ITERATIONS: usize = 10_000;
 /// A preset: how large the model is and how long it trains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Preset {
-    /// For small defects: 384 px, about 50 minutes on two cores, about three times as slow.
+    /// For small defects: 384 px, about 55 minutes on two cores.
     Accurate,
     /// The default: all four taps, three blocks, about 22 minutes on two cores.
     Edge,
