@@ -19,10 +19,12 @@
 //!    half-pixel to the map size. `distance.share` makes the groups equally loud on good parts: it is the
 //!    mean over groups of their mean distances there, divided by the number of groups and the group's own. Products of norms are `sqrt(|E|^2 |D|^2 + 1e-12)`, here and in step 6.
 //!    With a memory: let `m` be the mean of the standardised features of `memory.taps` over
-//!    `memory.window` x `memory.window` tokens (edges repeated) and `P` the Euclidean distance of `m` to
-//!    the nearest row of `memory.prototypes`; then `A = sqrt(A P memory.level)`, per token, before
-//!    upsampling. `memory.level` is the ratio of the means of `A` and `P` on good parts, so that
-//!    `A` keeps its scale.
+//!    `memory.window` x `memory.window` tokens (edges repeated), `d` the Euclidean distance of `m` to
+//!    the nearest row of `memory.prototypes` and `P = sqrt(d^2 + 1)`; then
+//!    `A = sqrt((A + 0.01) P memory.level)`, per token, before upsampling. `memory.level` is the ratio of
+//!    the means of `A` and `P` on good parts, so that `A` keeps its scale. The two floors are far
+//!    below what is usual (0.1 and 9): without them the roots would blow up rounding errors near zero,
+//!    and engines of other makers would not agree.
 //! 6. Head input `X` = concat over groups of `-C_g * l2norm(E_g) * l2norm(D_g)` as `[C, G, G]`;
 //!    slim head: `conv0` 1x1 -> ReLU -> `conv1` 3x3 (both `head[0]` channels) -> ReLU -> bilinear
 //!    x2 -> `conv2` 3x3 (`head[1]`) -> ReLU -> `conv3` 3x3 to one channel -> sigmoid -> bilinear
@@ -57,6 +59,10 @@ use crate::resample::{Axis, upsampling, upsampling_corners};
 pub const NORM_EPS: f64 = 1e-6;
 /// The same of the published scheme.
 pub const AVERAGED_NORM_EPS: f64 = 1e-8;
+/// Added to the distance map before the memory speaks in it.
+pub const DISTANCE_FLOOR: f64 = 0.01;
+/// Added to the squared distance to the nearest prototype.
+pub const MEMORY_FLOOR: f64 = 1.0;
 /// Added to the linear-attention denominator.
 pub const ATTENTION_EPS: f64 = 1e-6;
 
@@ -290,7 +296,7 @@ pub fn edge() -> Architecture {
 
 /// The larger model: 384 px on a 48 x 48 grid, for small defects.
 pub fn accurate() -> Architecture {
-    Architecture { input: 384, grid: 48, ..edge() }
+    Architecture { input: 384, grid: 48, distance_weight: 0.95, ..edge() }
 }
 
 /// A small model for tests, demonstrations and first tries: three taps, two narrow blocks.

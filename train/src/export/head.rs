@@ -7,7 +7,7 @@
 use super::decoder::GroupPair;
 use super::weights::values;
 use super::{ANOMALY_MAP, SCORE};
-use crate::arch::{Architecture, Weights};
+use crate::arch::{Architecture, DISTANCE_FLOOR, Weights};
 use crate::onnx::{Conv2d, GraphBuilder, Value};
 use crate::resample::{Axis, smoothing, upsampling};
 
@@ -101,6 +101,8 @@ impl Head<'_> {
         let distance = self.g.reshape("distance.grid", &distance, &grid);
         // Rounding may take a cosine a little above one.
         let distance = self.g.relu("distance.positive", &distance);
+        let floor = self.g.constant("distance.floor", &[], &[DISTANCE_FLOOR as f32]);
+        let distance = self.g.add("distance.floored", &distance, &floor);
         let strangeness = self.g.reshape("memory.grid", strangeness, &grid);
         let both = self.g.mul("distance.squared", &distance, &strangeness);
         self.g.sqrt("distance", &both)

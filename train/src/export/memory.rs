@@ -3,7 +3,7 @@
 //! `|m - p|^2 = |m|^2 - (2 m.p - |p|^2)`: one matrix product and the largest of each row.
 
 use super::weights::values;
-use crate::arch::{Architecture, Memory, Weights};
+use crate::arch::{Architecture, MEMORY_FLOOR, Memory, Weights};
 use crate::onnx::{GraphBuilder, Value};
 use crate::resample::window_mean;
 
@@ -33,6 +33,8 @@ pub(super) fn wire(
     let own = g.sum("memory.query.norm2", &own, 1);
     let distance = g.sub("memory.distance2.raw", &own, &best);
     let distance = g.relu("memory.distance2", &distance);
+    let floor = g.constant("memory.floor", &[], &[MEMORY_FLOOR as f32]);
+    let distance = g.add("memory.distance2.floored", &distance, &floor);
     let distance = g.sqrt("memory.distance", &distance);
     let level = g.constant("memory.level", &[], &values(weights, "memory.level")[..1]);
     g.mul("memory.levelled", &distance, &level)

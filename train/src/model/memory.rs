@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 
 use super::lift::{host_values, tensor_from};
-use crate::arch::{Architecture, Memory, Weights};
+use crate::arch::{Architecture, DISTANCE_FLOOR, MEMORY_FLOOR, Memory, Weights};
 
 /// What the memory compares: for each token the mean of its neighbourhood, `[tokens, channels]` of
 /// the memory's taps, from standardised features `[tokens, C]` of one picture.
@@ -26,7 +26,8 @@ pub fn surroundings(arch: &Architecture, memory: &Memory, features: &[f32]) -> V
     all
 }
 
-/// Euclidean distance of each row of `queries` (`[rows, channels]`) to the nearest prototype.
+/// `P`: the Euclidean distance of each row of `queries` (`[rows, channels]`) to the nearest prototype,
+/// with its floor.
 pub fn nearest(weights: &Weights, queries: Vec<f32>, device: &Device) -> Vec<f32> {
     let Some(prototypes) = weights.get("memory.prototypes") else {
         panic!("a model with a memory has prototypes")
@@ -41,7 +42,10 @@ pub fn nearest(weights: &Weights, queries: Vec<f32>, device: &Device) -> Vec<f32
     let queries = tensor_from::<2>(queries, [rows, channels], device);
     let likeness = queries.matmul(prototypes.transpose()).mul_scalar(2.0) - theirs;
     let best = host_values(likeness.max_dim(1));
-    own.iter().zip(best).map(|(own, best)| (own - best).max(0.0).sqrt()).collect()
+    own.iter()
+        .zip(best)
+        .map(|(own, best)| ((own - best).max(0.0) + MEMORY_FLOOR as f32).sqrt())
+        .collect()
 }
 
 /// The distance map (`[tokens]`, mean over groups of `1 - cos`) of one picture with what its
@@ -56,6 +60,7 @@ pub fn remembered(
     let Some(memory) = &arch.memory else { return distance };
     let level = weights.get("memory.level").map_or(1.0, |t| t.values[0]);
     let strange = nearest(weights, surroundings(arch, memory, features), device);
+    let floor = DISTANCE_FLOOR as f32;
     // Rounding may take a cosine a little above one.
-    distance.iter().zip(strange).map(|(a, p)| (a.max(0.0) * p * level).sqrt()).collect()
+    distance.iter().zip(strange).map(|(a, p)| ((a.max(0.0) + floor) * p * level).sqrt()).collect()
 }

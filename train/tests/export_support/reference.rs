@@ -72,7 +72,7 @@ pub(crate) fn forward(arch: &Architecture, weights: &Weights, features: &[f32]) 
     if let Some(memory) = &arch.memory {
         let level = net.vector("memory.level")[0];
         for (t, a) in distance.iter_mut().enumerate() {
-            *a = (*a * net.strangeness(memory, &e, t) * level).sqrt();
+            *a = ((*a + 0.01) * net.strangeness(memory, &e, t) * level).sqrt();
         }
     }
     let a = match arch.scheme {
@@ -169,7 +169,7 @@ impl Net<'_> {
         out
     }
 
-    /// Distance of the surroundings of token `t` to the nearest prototype.
+    /// How far the surroundings of token `t` are from the nearest prototype.
     fn strangeness(&self, memory: &Memory, e: &Matrix, t: usize) -> f64 {
         let grid = self.arch.grid as isize;
         let radius = (memory.window / 2) as isize;
@@ -187,8 +187,9 @@ impl Net<'_> {
             }
         }
         let prototypes = self.vector("memory.prototypes");
-        let distance =
-            |p: &[f64]| p.iter().zip(&query).map(|(p, q)| (p - q).powi(2)).sum::<f64>().sqrt();
+        let distance = |p: &[f64]| {
+            (p.iter().zip(&query).map(|(p, q)| (p - q).powi(2)).sum::<f64>() + 1.0).sqrt()
+        };
         prototypes.chunks(query.len()).map(distance).fold(f64::INFINITY, f64::min)
     }
 
