@@ -16,8 +16,9 @@
 //! 4. Group `g` is read from the state after `group.after_block` blocks:
 //!    `D_g = out.g.fc(out.g.norm(x))`, compared with the group's channels `E_g`.
 //! 5. Distance map `A` = sum over groups of `distance.share[g] (1 - cos(E_g, D_g))` per token, bilinear
-//!    half-pixel to the map size. `distance.share` makes the groups equally loud on good parts: it is the
-//!    mean over groups of their mean distances there, divided by the number of groups and the group's own. Products of norms are `sqrt(|E|^2 |D|^2 + 1e-12)`, here and in step 6.
+//!    half-pixel to the map size. `distance.share` makes the groups equally loud on good parts: it is
+//!    the mean over groups of their mean distances there, divided by the number of groups and the
+//!    group's own. Products of norms are `sqrt(|E|^2 |D|^2 + 1e-12)`, here and in step 6.
 //!    With a memory: let `m` be the mean of the standardised features of `memory.taps` over
 //!    `memory.window` x `memory.window` tokens (edges repeated), `d` the Euclidean distance of `m` to
 //!    the nearest row of `memory.prototypes` and `P = sqrt(d^2 + 1)`; then

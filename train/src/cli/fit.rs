@@ -50,7 +50,8 @@ pub(super) struct Args {
     /// Seed of everything random.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Time budget, everything included; by default 22 (edge) or 2.5 (tiny), none for paper-*.
+    /// Time budget, everything included; by default 22 (edge), 55 (accurate) or 2.5 (tiny),
+    /// none for paper-*.
     #[arg(long, value_name = "M", conflicts_with = "iterations")]
     minutes: Option<f64>,
     /// Decoder iterations instead of a time budget: runs with the same seed are then equal; by

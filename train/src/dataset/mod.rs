@@ -2,8 +2,8 @@
 //!
 //! Pictures are decoded, cut, turned and resized by the station's own code and as its configuration
 //! says, so that training sees what production will see. One that the station shows the model in
-//! tiles becomes as many training pictures. Files are read in name order: the same folder gives the same data set on
-//! every machine. A file that cannot be decoded is left out with a warning and counted; a class
+//! tiles becomes as many training pictures. Files are read in name order: the same folder gives the
+//! same data set on every machine. A file that cannot be decoded is left out with a warning and counted; a class
 //! without a single usable picture is an error, because the model would silently lack it.
 
 mod error;

@@ -7,7 +7,9 @@
 use burn::tensor::Device;
 use crrd_train::arch::Weights;
 use crrd_train::features::{Cache, Purpose, Statistics, stream};
-use crrd_train::model::{Decoder, Lifted, compare, host_values, segment, tensor_from};
+use crrd_train::model::{
+    Decoder, Lifted, compare, host_values, nearest, remembered, segment, surroundings, tensor_from,
+};
 use crrd_train::trainer::{Settings, Workers, mask_elements};
 use half::f16;
 
@@ -117,6 +119,45 @@ fn the_head_says_damage_where_the_damage_is() {
     println!("mean probability inside {inside:.3}, outside {outside:.3}");
     // A head that learned nothing answers the same everywhere: a ratio of 1.
     assert!(inside > 1.6 * outside, "inside {inside}, outside {outside}");
+}
+
+#[test]
+fn good_parts_sound_alike_to_groups_and_memory_and_damage_is_strange_to_the_memory() {
+    let settings = settings();
+    let state = finished(train(&settings, ITERATIONS, 2, None, &|| false));
+    let (arch, weights, device) = (&settings.arch, &state.weights, Device::flex());
+    let memory = arch.memory.as_ref().unwrap();
+    let mean = |v: &[f32]| v.iter().map(|v| f64::from(*v)).sum::<f64>() / v.len() as f64;
+    let cache = held_out(&settings);
+    let (mut groups, mut before, mut after) = (vec![0.0; arch.groups.len()], 0.0, 0.0);
+    for clean in &cache.clean {
+        let features = standardised(clean, weights);
+        let compared = compare(arch, weights, &features, &device).pop().unwrap();
+        for (sum, (own, share)) in groups
+            .iter_mut()
+            .zip(compared.group_means.iter().zip(&weights["distance.share"].values))
+        {
+            *sum += f64::from(own * share);
+        }
+        before += mean(&compared.distance);
+        after += mean(&remembered(arch, weights, &features, compared.distance, &device));
+    }
+    let loudness = groups[0] / groups[1];
+    println!("groups {loudness:.2}, memory {:.2}", after / before);
+    // Not the pictures they were measured on, so not exactly 1.
+    assert!((0.7..1.4).contains(&loudness), "{groups:?}");
+    assert!((0.7..1.4).contains(&(after / before)), "{before} and {after}");
+    let (mut inside, mut outside) = (Vec::new(), Vec::new());
+    for variant in &cache.variants {
+        let features = standardised(&variant.features, weights);
+        let all = nearest(weights, surroundings(arch, memory, &features), &device);
+        for (p, c) in all.into_iter().zip(coverage(&variant.mask, arch.input, arch.grid)) {
+            if c > 0.5 { &mut inside } else { &mut outside }.push(p);
+        }
+    }
+    let (inside, outside) = (mean(&inside), mean(&outside));
+    println!("strangeness inside {inside:.2}, outside {outside:.2}");
+    assert!(inside > 1.2 * outside, "inside {inside}, outside {outside}");
 }
 
 /// Distances of one pass with the mask on, as the published inference has it.
