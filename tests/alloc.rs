@@ -19,7 +19,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crrd::capture::replay::{RecipeChoice, Replay, ReplayOptions, Source};
 use crrd::capture::{Camera, CameraError, CameraStats, Event};
 use crrd::engine::{Engine, EngineError, ModelSpec};
-use crrd::frame::{AnomalyMap, CameraId, Nanos, PixelFormat, Pool, RecipeId, StationId, Tiling};
+use crrd::frame::{
+    AnomalyMap, CameraId, Nanos, PixelFormat, Pool, Precision, RecipeId, StationId, Tiling,
+};
 use crrd::journal;
 use crrd::message::Mode;
 use crrd::pipeline::{Line, Parts, Queue, Recipe, StationCamera, Triggers};
@@ -220,6 +222,7 @@ fn run(views: u64, tiling: Tiling, leak: bool, shape: Shape) -> (u64, u64) {
         map_height: SIDE,
         classes: vec!["bolt".to_owned()],
         sha256: "ab".repeat(32),
+        precision: Precision::Fp32,
     };
     let before = (CAPTURE.load(Ordering::SeqCst), INSPECT.load(Ordering::SeqCst));
     let view = |i: u64| {

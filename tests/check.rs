@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crrd::calibrate::{Calibration, ClassLimit};
 use crrd::cli::check::{Check, Outcome, examine};
+use crrd::frame::Precision;
 use support::standin;
 
 /// A folder with everything a station needs: stand-in engine, calibration, pictures.
@@ -49,6 +50,10 @@ impl Site {
     }
 
     fn write_calibration(&self, engine_sha256: &str) {
+        self.write_calibration_in(Precision::Fp32, engine_sha256);
+    }
+
+    fn write_calibration_in(&self, precision: Precision, engine_sha256: &str) {
         let scores: Vec<f32> = (0..300).map(|i| i as f32 / 1000.0).collect();
         let limit = ClassLimit {
             image_threshold: 0.299,
@@ -63,6 +68,7 @@ impl Site {
         let calibration = Calibration {
             format: 1,
             engine_sha256: engine_sha256.to_owned(),
+            precision,
             created_utc: "2026-01-01T00:00:00Z".into(),
             author: "test".into(),
             reason: "test".into(),
@@ -184,7 +190,7 @@ fn a_damaged_model_is_named_and_nothing_that_needs_it_is_said_to_be_fine() {
 }
 
 #[test]
-fn a_calibration_that_is_foreign_damaged_or_incomplete_is_refused() {
+fn a_calibration_that_is_foreign_damaged_incomplete_or_of_another_arithmetic_is_refused() {
     let site = Site::new();
     site.write_calibration(&"ab".repeat(32));
     fails(&site.check(), "calibration", &["abababababab", "crrd calibrate"]);
@@ -195,6 +201,9 @@ fn a_calibration_that_is_foreign_damaged_or_incomplete_is_refused() {
     assert_ne!(text, edited);
     std::fs::write(site.path("calibration.toml"), edited).unwrap();
     fails(&site.check(), "calibration", &["calibration.toml", "steel"]);
+
+    site.write_calibration_in(Precision::Fp16, &site.engine_sha256());
+    fails(&site.check(), "calibration", &["made in 16 bits", "crrd calibrate", "32 bits"]);
 
     site.write_calibration(&site.engine_sha256());
     std::fs::create_dir(site.path("parts/brass")).unwrap();

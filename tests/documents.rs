@@ -198,6 +198,7 @@ fn the_calibration_table_has_every_field_of_the_file() {
     let calibration = crrd::calibrate::Calibration {
         format: 1,
         engine_sha256: String::new(),
+        precision: crrd::frame::Precision::Fp16,
         created_utc: String::new(),
         author: String::new(),
         reason: String::new(),

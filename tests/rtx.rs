@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use crrd::engine::EngineErrorKind;
 use crrd::engine::bundle::{Bundle, BundleSource};
-use crrd::engine::tensorrt::{Family, Precision, TensorRt};
+use crrd::engine::tensorrt::{Family, TensorRt};
+use crrd::frame::Precision;
 
 /// Folder of `libtensorrt_rtx.so.1` and its ONNX parser.
 const LIBRARIES: &str = "CRRD_RTX_LIBS";
@@ -68,7 +69,9 @@ fn without_a_gpu_a_plan_is_refused_in_words_and_not_by_a_crash() {
     assert_eq!(rtx.key(&bundle, Precision::Fp16).unwrap_err().kind(), EngineErrorKind::Backend);
     let plan = rtx.build(&bundle, Precision::Fp16, &BTreeSet::new(), &[]).unwrap().plan;
     for plan in [&plan[..], &plan[..1000], b"nonsense"] {
-        let Err(error) = rtx.load(&bundle, plan) else { panic!("a plan runs without a GPU") };
+        let Err(error) = rtx.load(&bundle, Precision::Fp16, plan) else {
+            panic!("a plan runs without a GPU")
+        };
         println!("{error}");
         assert_eq!(error.kind(), EngineErrorKind::Backend);
         assert!(error.to_string().contains("TensorRT-RTX 1."), "{error}");

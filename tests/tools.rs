@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crrd::calibrate::Calibration;
+use crrd::frame::Precision;
 use serde_json::Value;
 use support::done::{Done, done};
 use support::{dataset, standin};
@@ -210,6 +211,19 @@ fn limits_of_another_engine_are_refused() {
     assert_eq!(done.code, 2);
     assert_eq!(done.out, "");
     says(&done.err, &["bolt.toml", "abababab", &sha256[..8], "crrd calibrate"]);
+}
+
+#[test]
+fn limits_of_another_arithmetic_are_refused() {
+    let shop = Shop::new();
+    let made = shop.calibrated();
+    assert_eq!(made.precision, Precision::Fp32, "a CPU computes in 32 bits");
+    let half = Calibration { precision: Precision::Fp16, ..made };
+    std::fs::write(shop.path("bolt.toml"), half.to_toml().unwrap()).unwrap();
+    let done =
+        shop.crrd("inspect --engine engine --calibration bolt.toml data/bolt/test/good/000.png");
+    assert_eq!((done.code, done.out.as_str()), (2, ""));
+    says(&done.err, &["bolt.toml", "made in 16 bits", "a CPU cannot use them", "crrd calibrate"]);
 }
 
 #[test]

@@ -106,11 +106,6 @@ impl Calibration {
         Ok(CalibrationId(u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]])))
     }
 
-    /// Whether the limits may be used with the engine of this model hash.
-    pub fn valid_for(&self, engine_sha256: &str) -> bool {
-        self.engine_sha256 == engine_sha256
-    }
-
     /// The limit of a product class.
     pub fn limit(&self, class: &str) -> Option<&ClassLimit> {
         self.class.get(class)
@@ -214,4 +209,4 @@ fn is_hex(text: &str, digits: usize) -> bool {
 
 #[cfg(test)]
 #[path = "file_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -10,10 +10,12 @@
 mod binomial;
 mod certify;
 mod file;
+mod fit;
 mod record;
 
 pub use certify::{
     Bound, CertifyError, CertifyErrorKind, certify, most_suspicious, p_value, parts_needed,
 };
 pub use file::{CalibrationError, CalibrationErrorKind, FORMAT};
+pub use fit::{MisfitError, MisfitKind};
 pub use record::{Calibration, CalibrationId, ClassLimit};

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::frame::{Framing, Geometry, Tiling};
+use crate::frame::{Framing, Geometry, Precision, Tiling};
 
 /// First 32 bits of the SHA-256 of the calibration file's text; travels with every verdict.
 /// Shown as eight hex digits, which are the first eight of `sha256sum FILE`.
@@ -26,6 +26,10 @@ pub struct Calibration {
     pub format: u32,
     /// SHA-256 (hex) of the model file the scores came from; no other engine may use the limits.
     pub engine_sha256: String,
+    /// Arithmetic the scores were computed in; only an engine that computes in the same may use the
+    /// limits. A file that does not say means 32 bits.
+    #[serde(default, skip_serializing_if = "Precision::is_default")]
+    pub precision: Precision,
     /// RFC 3339, UTC; for the record only, never compared.
     pub created_utc: String,
     /// Who made it.

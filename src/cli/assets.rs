@@ -8,11 +8,9 @@ use anyhow::{Context, Result};
 
 use crate::calibrate::Calibration;
 use crate::config::{
-    BackendChoice, CalibrationSource, EngineSource, Mqtt, MqttVersion, Password, PrecisionChoice,
-    ValidConfig,
+    BackendChoice, CalibrationSource, EngineSource, Mqtt, MqttVersion, Password, ValidConfig,
 };
 use crate::engine::bundle::{BundleSource, EmbeddedBundle};
-use crate::engine::tensorrt::Precision;
 use crate::engine::{Backend, Gpu};
 use crate::publish::{ClientFiles, Credentials, TlsFiles, Version};
 use crate::sys::fs;
@@ -50,10 +48,7 @@ pub(super) fn backend(config: &ValidConfig) -> Backend {
     let gpu = || Gpu {
         library_dir: config.inference.library_dir.clone(),
         plans_dir: config.state_dir.join(PLANS_DIR),
-        precision: match config.inference.precision {
-            PrecisionChoice::Fp16 => Precision::Fp16,
-            PrecisionChoice::Fp32 => Precision::Fp32,
-        },
+        precision: config.inference.precision,
     };
     match config.inference.backend {
         BackendChoice::Auto => Backend::Auto(gpu()),

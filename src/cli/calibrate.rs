@@ -15,6 +15,7 @@ use crate::calibrate::{
     Bound, Calibration, CertifyError, ClassLimit, FORMAT, certify, most_suspicious, parts_needed,
 };
 use crate::config::{CalibrationSource, Framings};
+use crate::engine::ModelSpec;
 use crate::evaluate::{ClassDir, GOOD, class_dirs, pictures};
 use crate::frame::Framing;
 use crate::sys::clock::{Clock, RealClock};
@@ -142,7 +143,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             args.confidence
         );
     }
-    write(args, &workers.spec().sha256, limits)?;
+    write(args, workers.spec(), limits)?;
     if left_out.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
@@ -260,10 +261,11 @@ fn describe(source: &Source, found: &Measured, limit: &ClassLimit, show: usize) 
     out
 }
 
-fn write(args: &Args, engine_sha256: &str, class: BTreeMap<String, ClassLimit>) -> Result<()> {
+fn write(args: &Args, engine: &ModelSpec, class: BTreeMap<String, ClassLimit>) -> Result<()> {
     let calibration = Calibration {
         format: FORMAT,
-        engine_sha256: engine_sha256.to_owned(),
+        engine_sha256: engine.sha256.clone(),
+        precision: engine.precision,
         created_utc: RealClock.wall_utc_rfc3339(),
         author: args.author.clone().unwrap_or_else(user),
         reason: args.reason.clone(),
@@ -278,11 +280,12 @@ fn write(args: &Args, engine_sha256: &str, class: BTreeMap<String, ClassLimit>) 
     }
     fs::write_atomic(&args.out, text.as_bytes())?;
     println!(
-        "wrote {}: calibration {}, {} classes, engine {}",
+        "wrote {}: calibration {}, {} classes, engine {:.8} in {}",
         args.out.display(),
         calibration.id()?,
         calibration.class.len(),
-        &engine_sha256[..8.min(engine_sha256.len())]
+        engine.sha256,
+        engine.precision
     );
     Ok(())
 }

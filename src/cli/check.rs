@@ -19,8 +19,8 @@ use crate::config::{
 };
 use crate::engine::bundle::Bundle;
 use crate::engine::tensorrt::TensorRt;
-use crate::engine::{self, Backend, ModelSpec};
-use crate::frame::{CameraId, Pool};
+use crate::engine::{self, Backend, Gpu, ModelSpec};
+use crate::frame::{CameraId, Pool, Precision};
 use crate::sys::clock::{Clock, RealClock};
 use crate::sys::fs;
 
@@ -112,12 +112,13 @@ pub fn examine(file: &Path) -> Vec<Check> {
         .ok()
         .and_then(|(spec, inference_ms)| super::tiles::check(&config, spec, *inference_ms));
     checks.push(Check::of("engine", engine.map(|(spec, _)| describe(&spec))));
-    checks.push(Check { name: "inference", outcome: inference(&config) });
+    let (outcome, precision) = inference(&config);
+    checks.push(Check { name: "inference", outcome });
     if let Some(spec) = &spec {
         checks.push(Check::of("recipes", recipes(&config.recipes, spec)));
     }
     checks.extend(tiles.map(|outcome| Check { name: "tiles", outcome }));
-    checks.push(Check::of("calibration", calibration(&config, spec.as_ref())));
+    checks.push(Check::of("calibration", calibration(&config, spec.as_ref(), precision)));
     let triggers = triggers(&config);
     checks.extend(triggers.map(|outcome| Check { name: "triggers", outcome }));
     checks.extend(config.cameras.iter().map(|one| {
@@ -174,28 +175,33 @@ fn engine(config: &ValidConfig) -> Result<(ModelSpec, f64)> {
     Ok((engine.spec().clone(), inference_ms))
 }
 
-/// What will run the model. An engine for the GPU is not built here, for a service is checked
-/// before each start; the bundle was proved on the CPU.
-fn inference(config: &ValidConfig) -> Outcome {
+/// What will run the model, and in which arithmetic. An engine for the GPU is not built here, for a
+/// service is checked before each start; the bundle was proved on the CPU.
+fn inference(config: &ValidConfig) -> (Outcome, Precision) {
+    let on_cpu = |text: &str| (Outcome::Ok(text.to_owned()), Precision::Fp32);
     let gpu = match assets::backend(config) {
-        Backend::Cpu => return Outcome::Ok("on the CPU".to_owned()),
-        Backend::Ort if cfg!(feature = "ort") => return Outcome::Ok("by onnxruntime".to_owned()),
+        Backend::Cpu => return on_cpu("on the CPU"),
+        Backend::Ort if cfg!(feature = "ort") => return on_cpu("by onnxruntime"),
         Backend::Ort => {
             let text =
                 "this program was built without onnxruntime: set inference.backend to another";
-            return Outcome::Fail(text.to_owned());
+            return (Outcome::Fail(text.to_owned()), Precision::Fp32);
         }
         Backend::TensorRt(gpu) | Backend::Auto(gpu) => gpu,
     };
     let needed = config.inference.backend == config::BackendChoice::TensorRt;
-    let tensorrt = match TensorRt::open(gpu.library_dir.as_deref()) {
-        Err(e) if needed => return Outcome::Fail(format!("{:#}", anyhow!(e))),
-        Ok(tensorrt) if needed && tensorrt.device().is_none() => {
-            return Outcome::Fail(tensorrt.no_gpu().to_string());
+    match TensorRt::open(gpu.library_dir.as_deref()) {
+        Err(e) if needed => (Outcome::Fail(format!("{:#}", anyhow!(e))), gpu.precision),
+        Ok(tensorrt) if tensorrt.device().is_some() => {
+            (Outcome::Ok(on_gpu(config, &tensorrt, &gpu)), gpu.precision)
         }
-        Ok(tensorrt) if tensorrt.device().is_some() => tensorrt,
-        _ => return Outcome::Ok("on the CPU: there is no TensorRT with a GPU here".to_owned()),
-    };
+        Ok(tensorrt) if needed => (Outcome::Fail(tensorrt.no_gpu().to_string()), gpu.precision),
+        _ => on_cpu("on the CPU: there is no TensorRT with a GPU here"),
+    }
+}
+
+/// In one line: library, device and whether the engine is there.
+fn on_gpu(config: &ValidConfig, tensorrt: &TensorRt, gpu: &Gpu) -> String {
     let source = assets::bundle_source(&config.engine);
     let state = match Bundle::load(&source)
         .and_then(|bundle| tensorrt.kept(&bundle, gpu.precision, &gpu.plans_dir))
@@ -205,7 +211,7 @@ fn inference(config: &ValidConfig) -> Outcome {
         Err(e) => format!("the engine is built anew at the next start: {:#}", anyhow!(e)),
     };
     let device = tensorrt.device().map_or("", |device| &device.name);
-    Outcome::Ok(format!("{} on {device}; {state}", tensorrt.version()))
+    format!("{} on {device} in {}; {state}", tensorrt.version(), gpu.precision)
 }
 
 fn describe(spec: &ModelSpec) -> String {
@@ -247,20 +253,18 @@ fn named(recipe: &Recipe, class: &str) -> String {
     format!("recipe {} ({class})", recipe.id.0)
 }
 
-fn calibration(config: &ValidConfig, spec: Option<&ModelSpec>) -> Result<String> {
+/// `precision` is the arithmetic that the station will compute in.
+fn calibration(
+    config: &ValidConfig,
+    spec: Option<&ModelSpec>,
+    precision: Precision,
+) -> Result<String> {
     let calibration = assets::calibration(&config.calibration)?;
     let Some(spec) = spec else {
         // Never said to be fine: whether it fits the engine is the point of the check.
         return Err(anyhow!("undamaged, but not compared: the engine could not be loaded"));
     };
-    if !calibration.valid_for(&spec.sha256) {
-        return Err(anyhow!(
-            "it was made for the engine {:.12} and this one is {:.12}: run `crrd calibrate` with \
-             this engine, or name the engine it belongs to",
-            calibration.engine_sha256,
-            spec.sha256
-        ));
-    }
+    calibration.check_engine(&spec.sha256, precision)?;
     geometry::check(config, &calibration)?;
     let without: Vec<_> = classes(&config.recipes)
         .filter(|(_, class)| calibration.limit(class).is_none())

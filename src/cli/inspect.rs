@@ -54,15 +54,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     // Everything that can be wrong with the call is found before the first verdict is printed.
     let mut runner = Runner::new(args.engine.open_one()?);
     let spec = runner.engine().spec().clone();
-    if !calibration.valid_for(&spec.sha256) {
-        bail!(
-            "{}: the limits belong to the engine {}, not to {}: run `crrd calibrate` with this \
-             engine, or name the engine they were made with",
-            args.calibration,
-            short(&calibration.engine_sha256),
-            short(&spec.sha256)
-        );
-    }
+    calibration
+        .check_engine(&spec.sha256, spec.precision)
+        .with_context(|| args.calibration.clone())?;
     let classes = args
         .images
         .iter()
@@ -162,10 +156,6 @@ fn class_of(
 
 fn names(calibration: &Calibration) -> String {
     calibration.class.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
-}
-
-fn short(sha256: &str) -> &str {
-    sha256.get(..8).unwrap_or(sha256)
 }
 
 /// A picture with its verdict, ready to be printed.

@@ -121,14 +121,7 @@ struct Bench {
 impl Bench {
     fn new(engine: Box<dyn Engine>, calibration: Calibration, head: &Head) -> Result<Self> {
         let spec = engine.spec();
-        if !calibration.valid_for(&spec.sha256) {
-            bail!(
-                "the limits belong to the engine {:.12}, not to {:.12}: name the calibration that \
-                 was made with this engine",
-                calibration.engine_sha256,
-                spec.sha256
-            );
-        }
+        calibration.check_engine(&spec.sha256, spec.precision)?;
         Ok(Self {
             calibration_id: calibration.id()?,
             calibration,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::reader::Section;
+use crate::frame::Precision;
 
 /// What runs the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,15 +18,6 @@ pub enum BackendChoice {
     TensorRt,
 }
 
-/// Arithmetic of an engine for the GPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PrecisionChoice {
-    /// `fp32`.
-    Fp32,
-    /// `fp16`.
-    Fp16,
-}
-
 /// `[inference]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inference {
@@ -34,7 +26,7 @@ pub struct Inference {
     /// `library_dir`: folder of TensorRT's libraries. Default: where the system's loader looks.
     pub library_dir: Option<PathBuf>,
     /// `precision`: arithmetic of TensorRT. Default `fp32`.
-    pub precision: PrecisionChoice,
+    pub precision: Precision,
     /// `serve_while_building`: the CPU judges parts while an engine is built. Default true.
     pub serve_while_building: bool,
 }
@@ -46,7 +38,7 @@ pub(super) fn inference(section: Section<'_>) -> Inference {
         ("ort", BackendChoice::Ort),
         ("tensorrt", BackendChoice::TensorRt),
     ];
-    let precisions = [("fp32", PrecisionChoice::Fp32), ("fp16", PrecisionChoice::Fp16)];
+    let precisions = [Precision::Fp32, Precision::Fp16].map(|one| (one.name(), one));
     let library_dir = section.text("library_dir", "none").map(|found| {
         if found.value.is_empty() {
             found.refuse("empty", "name the folder of libnvinfer.so, or leave the field out");

@@ -30,7 +30,7 @@ pub use camera::{
     LineTrigger, Mode, QueuePolicy, RecipeChoice, Region, Replay, V4l2, Webcam,
 };
 pub use framings::Framings;
-pub use inference::{BackendChoice, Inference, PrecisionChoice};
+pub use inference::{BackendChoice, Inference};
 pub use problem::{ConfigError, ConfigErrorKind, Problem};
 pub use types::{
     ByteOrder, CalibrationSource, EngineSource, Journal, KeepWord, Limits, Mqtt, MqttVersion,

@@ -1,6 +1,6 @@
 use super::*;
 use crate::engine::{EngineErrorKind, ScriptedEngine};
-use crate::frame::{Geometry, PixelFormat};
+use crate::frame::{Geometry, PixelFormat, Precision};
 
 /// Side of the model's input and map.
 const SIDE: usize = 16;
@@ -13,6 +13,7 @@ fn spec() -> ModelSpec {
         map_height: SIDE,
         classes: vec!["plate".to_owned()],
         sha256: "0".repeat(64),
+        precision: Precision::Fp32,
     }
 }
 

@@ -27,7 +27,7 @@ pub use selfcheck::{SelfCheck, measure, self_check, self_check_within};
 pub use swap::SwapEngine;
 pub use tensorrt::TensorRtEngine;
 
-use crate::frame::AnomalyMap;
+use crate::frame::{AnomalyMap, Precision};
 
 /// What a loaded model takes and gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub struct ModelSpec {
     pub classes: Vec<String>,
     /// SHA-256 (hex) of the model file: what a calibration is bound to.
     pub sha256: String,
+    /// Arithmetic it is run in: a calibration is bound to that, too.
+    pub precision: Precision,
 }
 
 /// Runs a model. One owner thread per engine; batch 1.

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use super::bundle::{Bundle, BundleSource};
-use super::tensorrt::{Precision, TensorRt};
+use super::tensorrt::TensorRt;
 use super::{CpuEngine, Engine, EngineError, EngineErrorKind, SwapEngine};
+use crate::frame::Precision;
 
 /// What runs the model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,7 +64,8 @@ pub fn open_many(
 }
 
 /// As [`open`], but where an engine for the GPU has to be built first, the CPU serves until it is
-/// there.
+/// there. It computes in 32 bits, and limits hold for one arithmetic: it cannot serve for an engine
+/// in 16 bits, which is then waited for.
 ///
 /// # Errors
 /// As [`open`]. An engine that cannot be built is told in the log, and the CPU goes on.
@@ -92,8 +94,17 @@ pub fn open_serving(
             );
         }
     }
-    tracing::info!("an engine for this GPU is being built; the CPU serves until it is there");
     let serving = cpu(&bundle)?;
+    if serving.spec().precision != gpu.precision {
+        tracing::info!(
+            "an engine in {} is being built; the station starts when it is there, for the CPU \
+             computes in {} and cannot judge by its limits",
+            gpu.precision,
+            serving.spec().precision
+        );
+        return Ok(Box::new(tensorrt.engine(&bundle, gpu.precision, &gpu.plans_dir)?));
+    }
+    tracing::info!("an engine for this GPU is being built; the CPU serves until it is there");
     let (sender, next) = crossbeam_channel::bounded(1);
     let build = move || match tensorrt.build_into(&bundle, gpu.precision, &gpu.plans_dir) {
         // Nobody waits any more when the station has ended; the plan is kept all the same.

@@ -87,6 +87,7 @@ impl ModelSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::Precision;
 
     fn spec() -> ModelSpec {
         ModelSpec {
@@ -96,6 +97,7 @@ mod tests {
             map_height: 2,
             classes: vec!["part".to_owned()],
             sha256: "0".repeat(64),
+            precision: Precision::Fp32,
         }
     }
 

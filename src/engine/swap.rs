@@ -20,12 +20,12 @@ impl SwapEngine {
     fn take_next(&mut self) {
         let Some(next) = &self.next else { return };
         match next.try_recv() {
-            // Limits hold for one model: an engine of another one never serves.
+            // Limits hold for one model and arithmetic: an engine of another one never serves.
             Ok(engine) if engine.spec() == self.serving.spec() => {
                 tracing::info!("the engine that was built serves from now on");
                 self.serving = engine;
             }
-            Ok(_) => tracing::error!("the engine that was built is of another model: not used"),
+            Ok(_) => tracing::error!("the engine that was built is of another model or arithmetic: not used"),
             Err(TryRecvError::Empty) => return,
             Err(TryRecvError::Disconnected) => {}
         }
@@ -48,8 +48,13 @@ impl Engine for SwapEngine {
 mod tests {
     use super::*;
     use crate::engine::ScriptedEngine;
+    use crate::frame::Precision;
 
     fn engine(score: f32, sha256: &str) -> Box<dyn Engine> {
+        engine_in(Precision::Fp32, score, sha256)
+    }
+
+    fn engine_in(precision: Precision, score: f32, sha256: &str) -> Box<dyn Engine> {
         let spec = ModelSpec {
             input_width: 1,
             input_height: 1,
@@ -57,6 +62,7 @@ mod tests {
             map_height: 1,
             classes: vec!["a".to_owned()],
             sha256: sha256.to_owned(),
+            precision,
         };
         Box::new(ScriptedEngine::from_scores(spec, vec![score]))
     }
@@ -77,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_old_engine_goes_on_when_none_comes_or_one_of_another_model() {
+    fn the_old_engine_goes_on_when_none_comes_or_one_of_another_model_or_arithmetic() {
         let (sender, next) = crossbeam_channel::bounded(1);
         let mut swap = SwapEngine::new(engine(1.0, "m"), next);
         drop(sender);
@@ -85,6 +91,10 @@ mod tests {
         let (sender, next) = crossbeam_channel::bounded(1);
         let mut swap = SwapEngine::new(engine(1.0, "m"), next);
         sender.send(engine(2.0, "other")).unwrap();
+        assert_eq!([score(&mut swap), score(&mut swap)], [1.0, 1.0]);
+        let (sender, next) = crossbeam_channel::bounded(1);
+        let mut swap = SwapEngine::new(engine(1.0, "m"), next);
+        sender.send(engine_in(Precision::Fp16, 2.0, "m")).unwrap();
         assert_eq!([score(&mut swap), score(&mut swap)], [1.0, 1.0]);
     }
 }

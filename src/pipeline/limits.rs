@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::calibrate::{Calibration, CalibrationId, ClassLimit};
-use crate::frame::{Framing, Geometry, RecipeId, Tiling};
+use crate::frame::{Framing, Geometry, Precision, RecipeId, Tiling};
 
 use super::error::{PipelineError, PipelineErrorKind};
 
@@ -145,27 +145,19 @@ pub(super) struct Armed {
 
 impl Armed {
     /// # Errors
-    /// When the calibration contradicts itself or belongs to another engine: it can then not
-    /// replace the one in force.
+    /// When the calibration contradicts itself or belongs to another engine or arithmetic: it can
+    /// then not replace the one in force.
     pub(super) fn new(
         calibration: Calibration,
-        engine_sha256: &str,
+        (engine_sha256, precision): (&str, Precision),
     ) -> Result<Self, PipelineError> {
         let kind = PipelineErrorKind::Calibration;
         calibration.check_invariants().map_err(|error| {
             PipelineError::with_source(kind, "the calibration is not usable", error)
         })?;
-        if !calibration.valid_for(engine_sha256) {
-            return Err(PipelineError::new(
-                kind,
-                format!(
-                    "the calibration was made for engine {}, this engine is {}: calibrate this \
-                     engine, or load the one the calibration was made for",
-                    short(&calibration.engine_sha256),
-                    short(engine_sha256)
-                ),
-            ));
-        }
+        calibration.check_engine(engine_sha256, precision).map_err(|error| {
+            PipelineError::with_source(kind, "the calibration is for something else", error)
+        })?;
         let id = calibration.id().map_err(|error| {
             PipelineError::with_source(kind, "the calibration is not usable", error)
         })?;
@@ -175,11 +167,6 @@ impl Armed {
     pub(super) fn limit(&self, class: &str) -> Option<&ClassLimit> {
         self.calibration.limit(class)
     }
-}
-
-/// Enough of a hash for a person to compare.
-fn short(hash: &str) -> &str {
-    hash.get(..12).unwrap_or(hash)
 }
 
 /// The calibration in force; replaced between frames, never during one.

@@ -14,7 +14,7 @@ use super::progress::{Progress, Stage, Watch};
 use super::stage::{Outcome, Signals};
 use super::tally::Latencies;
 use crate::calibrate::{Calibration, CalibrationId};
-use crate::frame::Nanos;
+use crate::frame::{Nanos, Precision};
 use crate::message::Counters;
 use crate::sys::clock::Clock;
 use crate::sys::notify::Notify;
@@ -42,6 +42,7 @@ pub struct Line {
 
 /// What a run achieved.
 #[derive(Clone, Debug, Default)]
+    pub(super) precision: Precision,
 pub struct Summary {
     /// Boot epoch of this run.
     pub epoch: u32,
@@ -64,7 +65,7 @@ impl Line {
         calibration: Calibration,
     ) -> Result<CalibrationId, PipelineError> {
         self.recipes.check(&calibration)?;
-        let armed = Armed::new(calibration, &self.engine_sha256)?;
+        let armed = Armed::new(calibration, (&self.engine_sha256, self.precision))?;
         let id = armed.id;
         let old = self.in_force.get().id;
         let change = encode::calibration(self.board.epoch(), &armed, Some(old));

@@ -154,7 +154,7 @@ impl Line {
         let eyes: Vec<_> = parts.cameras.iter().map(|c| (c.name.as_str(), c.geometry)).collect();
         let recipes = Recipes::new(&parts.recipes, &spec.classes, &eyes)?;
         recipes.check(&parts.calibration)?;
-        let armed = Armed::new(parts.calibration, &spec.sha256)?;
+        let armed = Armed::new(parts.calibration, (&spec.sha256, spec.precision))?;
         for class in recipes.classes().filter(|class| armed.limit(class).is_none()) {
             tracing::warn!(class, "no limit for this class: its parts cannot pass; calibrate it");
         }
@@ -317,6 +317,7 @@ impl Line {
             recipes,
             clock: parts.clock,
         })
+            precision: spec.precision,
     }
 }
 

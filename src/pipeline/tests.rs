@@ -7,7 +7,7 @@ use crate::capture::Camera;
 use crate::capture::replay::{RecipeChoice, Replay, ReplayOptions, Source};
 use crate::capture::scripted::{Scripted, Step};
 use crate::engine::{EngineError, EngineErrorKind, ModelSpec, ScriptedEngine};
-use crate::frame::{AnomalyMap, CameraId, PixelFormat, RecipeId, StationId, Tiling};
+use crate::frame::{AnomalyMap, CameraId, PixelFormat, Precision, RecipeId, StationId, Tiling};
 use crate::journal::{self, Journal};
 use crate::judge::{Outcome, Reason};
 use crate::message::{FLAG_LATE, Mode, VerdictRecord};
@@ -35,6 +35,7 @@ pub(super) fn spec() -> ModelSpec {
         map_height: SIDE,
         classes: vec!["bolt".to_owned()],
         sha256: "ab".repeat(32),
+        precision: Precision::Fp32,
     }
 }
 
@@ -66,6 +67,7 @@ pub(super) fn calibration(limit: f32, engine_sha256: &str) -> Calibration {
     Calibration {
         format: FORMAT,
         engine_sha256: engine_sha256.to_owned(),
+        precision: Precision::Fp32,
         created_utc: "2026-01-01T00:00:00Z".to_owned(),
         author: "test".to_owned(),
         reason: "test".to_owned(),
@@ -293,7 +295,7 @@ fn a_part_without_a_known_recipe_cannot_pass() {
 }
 
 #[test]
-fn a_new_calibration_holds_from_the_next_frame_and_a_foreign_one_never() {
+fn a_new_calibration_holds_from_the_next_frame_and_one_of_another_engine_or_arithmetic_never() {
     let dir = tempfile::tempdir().unwrap();
     let steps = (0..200).flat_map(|_| [Step::Grey(GOOD), Step::Idle]);
     let (parts, seen) = parts(dir.path(), scripted(steps));
@@ -302,7 +304,11 @@ fn a_new_calibration_holds_from_the_next_frame_and_a_foreign_one_never() {
     assert_eq!(first.verdict.outcome(), Outcome::Pass);
     let foreign = line.replace_calibration(calibration(0.1, &"00".repeat(32))).unwrap_err();
     assert_eq!(foreign.kind(), PipelineErrorKind::Calibration);
-    let new = line.replace_calibration(calibration(0.1, &spec().sha256)).unwrap();
+    let limits = calibration(0.1, &spec().sha256);
+    let half = Calibration { precision: Precision::Fp16, ..limits.clone() };
+    let other = line.replace_calibration(half).unwrap_err();
+    assert_eq!(other.kind(), PipelineErrorKind::Calibration);
+    let new = line.replace_calibration(limits).unwrap();
     let shutdown = Shutdown::manual();
     let after = seen.iter().find(|r| r.calibration == new).unwrap();
     assert_ne!(first.calibration, new);
@@ -349,6 +355,22 @@ fn limits_made_from_pictures_seen_otherwise_are_refused_at_the_start_and_while_i
     let new = in_these(TILES, calibration(0.4, &spec().sha256));
     assert_ne!(line.replace_calibration(new).unwrap(), first.calibration);
     line.run(&Shutdown::manual(), &Notify::silent()).unwrap();
+}
+
+#[test]
+fn a_station_whose_engine_computes_otherwise_than_its_limits_were_made_does_not_start() {
+    let dir = tempfile::tempdir().unwrap();
+    for (made, computes) in [(Precision::Fp32, Precision::Fp16), (Precision::Fp16, Precision::Fp32)]
+    {
+        let (mut parts, _) = parts(dir.path(), scripted([]));
+        let spec = ModelSpec { precision: computes, ..spec() };
+        parts.engine = Box::new(ScriptedEngine::new(spec, answer));
+        parts.calibration.precision = made;
+        let error = run(parts).unwrap_err();
+        assert_eq!(error.kind(), PipelineErrorKind::Calibration);
+        let why = std::error::Error::source(&error).unwrap().to_string();
+        assert!(why.contains(&format!("made in {made}")) && why.contains("calibrate"), "{why}");
+    }
 }
 
 #[test]

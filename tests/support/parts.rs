@@ -4,7 +4,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use crrd::calibrate::{Calibration, ClassLimit, FORMAT, certify};
-use crrd::frame::{Geometry, Tiling};
+use crrd::frame::{Geometry, Precision, Tiling};
 use crrd::pipeline::Broker;
 use crrd::publish::{Limits, Version};
 
@@ -25,6 +25,7 @@ pub fn calibration(engine_sha256: &str, class: &str, limit: f32, tiling: Tiling)
     Calibration {
         format: FORMAT,
         engine_sha256: engine_sha256.to_owned(),
+        precision: Precision::Fp32,
         created_utc: "2026-01-01T00:00:00Z".to_owned(),
         author: "test".to_owned(),
         reason: "test".to_owned(),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use crrd::capture::{Camera, CameraError, CameraStats, Event};
 use crrd::engine::{ModelSpec, ScriptedEngine};
-use crrd::frame::{Nanos, Pool, RecipeId, StationId, Tiling};
+use crrd::frame::{Nanos, Pool, Precision, RecipeId, StationId, Tiling};
 use crrd::journal;
 use crrd::judge::Outcome;
 use crrd::message::Mode;
@@ -79,6 +79,7 @@ pub fn judge(camera: Box<dyn Camera>, size: (u32, u32), parts: usize, state: &Pa
         map_height: 8,
         classes: vec!["part".to_owned()],
         sha256: "ab".repeat(32),
+        precision: Precision::Fp32,
     };
     let (given, read) = (Places::default(), Places::default());
     let seen = Arc::clone(&read);

@@ -10,7 +10,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{EngineArgs, GpuArgs};
 use crate::engine::bundle::Bundle;
-use crate::engine::tensorrt::{self, Precision, TensorRt};
+use crate::engine::tensorrt::{self, TensorRt};
+use crate::frame::Precision;
 use crate::sys::clock::{Clock, RealClock};
 
 /// Time between two steps of the spinner.

@@ -13,9 +13,8 @@ use anyhow::{Result, bail};
 use super::assets;
 use crate::config::EngineSource;
 use crate::engine::bundle::{Bundle, BundleSource};
-use crate::engine::tensorrt::Precision;
 use crate::engine::{self, Backend, Engine, Gpu};
-use crate::frame::AnomalyMap;
+use crate::frame::{AnomalyMap, Precision};
 use crate::sys::clock::{Clock, RealClock};
 
 /// The word that names the engine and the limits inside the program; a folder of this name is

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Golden, MANIFEST_FILE, Manifest, check};
 use crate::engine::{EngineError, EngineErrorKind, ModelSpec};
+use crate::frame::Precision;
 use crate::sys::{fs, hash::sha256_hex};
 
 /// A manifest is a page of text.
@@ -154,7 +155,7 @@ impl Bundle {
         &self.place
     }
 
-    /// What an engine on this bundle takes and gives.
+    /// What an engine on this bundle takes and gives, in 32 bits.
     pub fn spec(&self) -> ModelSpec {
         let m = &self.manifest;
         ModelSpec {
@@ -164,6 +165,7 @@ impl Bundle {
             map_height: m.output.map_height,
             classes: m.classes.clone(),
             sha256: m.model.sha256.clone(),
+            precision: Precision::Fp32,
         }
     }
 }

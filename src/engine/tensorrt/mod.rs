@@ -28,11 +28,11 @@ use self::cuda::Device;
 use self::ffi::{DataType, Library, Network, Runtime, Tensor};
 use super::bundle::Bundle;
 use super::{EngineError, EngineErrorKind};
+use crate::frame::Precision;
 use crate::sys::fs;
 use crate::sys::hash::sha256_hex;
 pub use cuda::DeviceInfo;
 pub use plan::{Listed, PlanKey, PlanRecord, list};
-pub use precision::Precision;
 pub use runner::TensorRtEngine;
 pub use version::{Family, Version};
 
@@ -126,12 +126,17 @@ impl TensorRt {
         Ok(Built { plan, timings })
     }
 
-    /// The engine of a plan, not proved yet.
+    /// The engine of a plan that was built in `precision`, not proved yet.
     ///
     /// # Errors
     /// `Backend` without a GPU or when the library refuses the plan, `Foreign` when its tensors are
     /// not the manifest's.
-    pub fn load(&self, bundle: &Bundle, plan: &[u8]) -> Result<TensorRtEngine, EngineError> {
+    pub fn load(
+        &self,
+        bundle: &Bundle,
+        precision: Precision,
+        plan: &[u8],
+    ) -> Result<TensorRtEngine, EngineError> {
         if let Some(device) = &self.device {
             device.enter()?;
         }
@@ -142,7 +147,7 @@ impl TensorRt {
             .into_iter()
             .partition(|tensor| tensor.name == bundle.manifest().input.name);
         check(bundle, &inputs, &outputs)?;
-        TensorRtEngine::on_gpu(bundle, engine.context()?, device)
+        TensorRtEngine::on_gpu(bundle, precision, engine.context()?, device)
     }
 
     /// The proved engine of the bundle from the plan in `folder`, which is built and kept there
@@ -179,7 +184,7 @@ impl TensorRt {
         let Some(plan) = plan::read(folder, &self.key(bundle, precision)?)? else {
             return Ok(None);
         };
-        let mut engine = self.load(bundle, &plan)?;
+        let mut engine = self.load(bundle, precision, &plan)?;
         super::self_check_within(&mut engine, bundle, precision.diff_allowed(bundle))?;
         Ok(Some(engine))
     }

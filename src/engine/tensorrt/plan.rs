@@ -13,8 +13,8 @@
 use std::path::{Path, PathBuf};
 
 use super::cuda::DeviceInfo;
-use super::precision::Precision;
 use crate::engine::{EngineError, EngineErrorKind};
+use crate::frame::Precision;
 use crate::sys::fs::{self, FsErrorKind};
 use crate::sys::hash::sha256_hex;
 

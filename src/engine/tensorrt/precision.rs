@@ -4,7 +4,6 @@
 //! bits; each step of the search builds an engine.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use prost::Message;
 
@@ -12,29 +11,10 @@ use super::{Built, TensorRt, TensorRtEngine, chain};
 use crate::engine::bundle::Bundle;
 use crate::engine::graph::{Layer, SearchError, layers, search};
 use crate::engine::{EngineError, EngineErrorKind, measure};
+use crate::frame::Precision;
 
 /// Most engines built in one search; on a Jetson each may take minutes.
 const CHECKS_MAX: usize = 24;
-
-/// Arithmetic of an engine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// 32 bits, as trained.
-    #[default]
-    Fp32,
-    /// 16 bits where that is safe; golden answers within 1 % of the map's range.
-    Fp16,
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Fp16 => "16 bits",
-            Self::Fp32 => "32 bits",
-        })
-    }
-}
 
 impl Precision {
     /// How far an engine of this arithmetic may be from the bundle's golden answers.
@@ -144,7 +124,7 @@ fn one(
     let kept: Vec<&Layer> = kept.iter().filter_map(|at| layers.get(*at)).collect();
     let nodes = kept.iter().flat_map(|layer| layer.nodes.iter().cloned()).collect();
     let built = tensorrt.build(bundle, precision, &nodes, timings)?;
-    let mut engine = tensorrt.load(bundle, &built.plan)?;
+    let mut engine = tensorrt.load(bundle, precision, &built.plan)?;
     let found = measure(&mut engine, bundle).inspect_err(|e| {
         tracing::warn!(error = %chain(e), "an engine that was built does not run");
     })?;

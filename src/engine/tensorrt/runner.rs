@@ -11,7 +11,7 @@ use super::cuda::{Device, Shared, Stream};
 use super::ffi::Context;
 use crate::engine::bundle::Bundle;
 use crate::engine::{Engine, EngineError, EngineErrorKind, ModelSpec};
-use crate::frame::AnomalyMap;
+use crate::frame::{AnomalyMap, Precision};
 
 /// What runs one picture: the GPU, or a script in tests.
 trait Run: Send {
@@ -32,10 +32,11 @@ pub struct TensorRtEngine {
 impl TensorRtEngine {
     pub(super) fn on_gpu(
         bundle: &Bundle,
+        precision: Precision,
         context: Context,
         device: &Arc<Device>,
     ) -> Result<Self, EngineError> {
-        let spec = bundle.spec();
+        let spec = ModelSpec { precision, ..bundle.spec() };
         let output = &bundle.manifest().output;
         let float = size_of::<f32>();
         let mut gpu = Gpu {
@@ -173,6 +174,7 @@ mod tests {
             map_height: 2,
             classes: vec!["a".to_owned()],
             sha256: String::new(),
+            precision: Precision::Fp32,
         };
         let run = Scripted {
             input: vec![0; 6],

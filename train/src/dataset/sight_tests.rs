@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use crrd::engine::{Eye, Held, ModelSpec, ScriptedEngine};
-use crrd::frame::AnomalyMap;
+use crrd::frame::{AnomalyMap, Precision};
 
 use super::*;
 use crate::dataset::{Dataset, DatasetErrorKind};
@@ -54,6 +54,7 @@ fn given(file: &Path, framing: &Framing) -> Vec<Vec<u8>> {
         map_height: MAP,
         classes: vec!["bolt".to_owned()],
         sha256: "0".repeat(64),
+        precision: Precision::Fp32,
     };
     let inputs = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&inputs);
