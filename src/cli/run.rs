@@ -91,11 +91,7 @@ fn parts(config: &ValidConfig) -> anyhow::Result<Parts> {
     let clock: Arc<dyn Clock> = Arc::new(RealClock);
     let source = assets::bundle_source(&config.engine);
     let backend = assets::backend(config);
-    let engine = if config.inference.serve_while_building {
-        engine::open_serving(&source, backend)?
-    } else {
-        engine::open(&source, backend)?
-    };
+    let engine = engine::open_serving(&source, backend, config.inference.serve_while_building)?;
     let recipes = config.recipes.iter().map(|r| Recipe {
         id: r.id,
         class: r.class.clone(),

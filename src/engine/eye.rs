@@ -5,7 +5,7 @@
 //! the model's input is made: [`Eye::prepare`], then [`Eye::look`]. Allocates nothing once it has
 //! seen the largest tiling, besides what the inference library and the decoder of JPEG frames do.
 
-use super::{Engine, EngineError, ModelSpec};
+use super::{Condition, Engine, EngineError, ModelSpec};
 use crate::frame::{AnomalyMap, Framing, Grid, ImageView, Tiling};
 use crate::image::{ImageError, Preprocessor};
 
@@ -56,6 +56,11 @@ impl Eye {
     /// What the engine takes and gives.
     pub fn spec(&self) -> &ModelSpec {
         self.engine.spec()
+    }
+
+    /// Between two parts: see [`Engine::attend`].
+    pub fn attend(&mut self) -> Condition {
+        self.engine.attend()
     }
 
     /// The tiles of a picture.

@@ -9,22 +9,22 @@ pub mod bundle;
 mod cpu;
 mod eye;
 pub mod graph;
+mod kept;
 #[cfg(feature = "ort")]
 mod onnxruntime;
 mod open;
 mod scripted;
 mod selfcheck;
-mod swap;
 pub mod tensorrt;
 
 pub use cpu::CpuEngine;
 pub use eye::{Eye, Held};
+pub use kept::{KeptEngine, Retries, Workshop};
 #[cfg(feature = "ort")]
 pub use onnxruntime::OrtEngine;
 pub use open::{Backend, Gpu, open, open_many, open_serving};
 pub use scripted::ScriptedEngine;
 pub use selfcheck::{SelfCheck, measure, self_check, self_check_within};
-pub use swap::SwapEngine;
 pub use tensorrt::TensorRtEngine;
 
 use crate::frame::{AnomalyMap, Precision};
@@ -60,6 +60,42 @@ pub trait Engine: Send {
     /// When `input` has the wrong length or the backend fails; `out` is then left unwritten
     /// (all NaN), so that it cannot pass a part.
     fn infer(&mut self, input: &[u8], out: &mut AnomalyMap) -> Result<(), EngineError>;
+
+    /// Called between two parts: what was made ready in the background takes over now. Tells how the
+    /// engine is; never waits.
+    fn attend(&mut self) -> Condition {
+        Condition::Serving
+    }
+}
+
+/// How an engine is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Condition {
+    /// It serves.
+    #[default]
+    Serving,
+    /// Another proved engine of the same model and arithmetic serves in its place.
+    Substitute,
+    /// Nobody serves: each picture is answered with an error until there is an engine.
+    Absent,
+    /// Nobody serves, and nobody will in this process.
+    Lost,
+}
+
+impl Condition {
+    /// The name on the health topic.
+    pub fn name(self) -> &'static str {
+        match self {
+            Condition::Serving => "serving",
+            Condition::Substitute => "substitute",
+            Condition::Absent | Condition::Lost => "absent",
+        }
+    }
+
+    /// Whether pictures are judged.
+    pub fn judges(self) -> bool {
+        matches!(self, Condition::Serving | Condition::Substitute)
+    }
 }
 
 /// An engine that could not be loaded or run.

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use super::bundle::{Bundle, BundleSource};
 use super::tensorrt::TensorRt;
-use super::{CpuEngine, Engine, EngineError, EngineErrorKind, SwapEngine};
+use super::{
+    CpuEngine, Engine, EngineError, EngineErrorKind, KeptEngine, ModelSpec, Retries, Workshop,
+};
 use crate::frame::Precision;
 
 /// What runs the model.
@@ -63,15 +65,18 @@ pub fn open_many(
     (0..count.max(1)).map(|_| load(&bundle, &backend)).collect()
 }
 
-/// As [`open`], but where an engine for the GPU has to be built first, the CPU serves until it is
-/// there. It computes in 32 bits, and limits hold for one arithmetic: it cannot serve for an engine
-/// in 16 bits, which is then waited for.
+/// The engine of a station: proved, and made again when it fails ([`KeptEngine`]). Where one for the
+/// GPU has to be built first, that goes on in the background.
+///
+/// While there is none, the CPU serves if `cpu_meanwhile` and the engine computes in 32 bits, as the CPU
+/// does: limits hold for one arithmetic. Else nobody serves.
 ///
 /// # Errors
-/// As [`open`]. An engine that cannot be built is told in the log, and the CPU goes on.
+/// As [`open`], but for an engine that cannot be built, which is told in the log.
 pub fn open_serving(
     source: &BundleSource,
     backend: Backend,
+    cpu_meanwhile: bool,
 ) -> Result<Box<dyn Engine>, EngineError> {
     let gpu = match &backend {
         Backend::TensorRt(gpu) | Backend::Auto(gpu) => gpu.clone(),
@@ -84,41 +89,60 @@ pub fn open_serving(
         (Ok(tensorrt), _) => return Err(tensorrt.no_gpu()),
         (Err(e), _) => return Err(e),
     };
-    match tensorrt.kept(&bundle, gpu.precision, &gpu.plans_dir) {
-        Ok(Some(engine)) => return Ok(Box::new(engine)),
-        Ok(None) => {}
-        Err(e) => {
-            tracing::warn!(
-                error = &e as &dyn std::error::Error,
-                "the engine that was built is not used"
-            );
+    let spec = ModelSpec { precision: gpu.precision, ..bundle.spec() };
+    let kept = tensorrt.kept(&bundle, gpu.precision, &gpu.plans_dir).unwrap_or_else(|e| {
+        let error = &e as &dyn std::error::Error;
+        tracing::warn!(error, "the engine that was built is not used");
+        None
+    });
+    let mut workshop = GpuWorkshop { source: source.clone(), gpu, cpu_meanwhile };
+    let retries = Retries::default();
+    let kept = match kept {
+        Some(engine) => KeptEngine::serving(Box::new(engine), workshop, retries)?,
+        None => {
+            let substitute = workshop.substitute()?;
+            let meanwhile = if substitute.is_some() { "the CPU serves" } else { "nobody serves" };
+            tracing::info!("an engine for this GPU is being built; {meanwhile} until it is there");
+            KeptEngine::building(spec, substitute, workshop, retries)?
         }
-    }
-    let serving = cpu(&bundle)?;
-    if serving.spec().precision != gpu.precision {
-        tracing::info!(
-            "an engine in {} is being built; the station starts when it is there, for the CPU \
-             computes in {} and cannot judge by its limits",
-            gpu.precision,
-            serving.spec().precision
-        );
-        return Ok(Box::new(tensorrt.engine(&bundle, gpu.precision, &gpu.plans_dir)?));
-    }
-    tracing::info!("an engine for this GPU is being built; the CPU serves until it is there");
-    let (sender, next) = crossbeam_channel::bounded(1);
-    let build = move || match tensorrt.build_into(&bundle, gpu.precision, &gpu.plans_dir) {
-        // Nobody waits any more when the station has ended; the plan is kept all the same.
-        Ok((engine, _)) => drop(sender.send(Box::new(engine) as Box<dyn Engine>)),
-        Err(e) => tracing::error!(
-            error = &e as &dyn std::error::Error,
-            "no engine could be built for this GPU; the CPU goes on"
-        ),
     };
-    std::thread::Builder::new().name("engine-build".to_owned()).spawn(build).map_err(|e| {
-        let what = "cannot start the thread that builds the engine";
-        EngineError::with_source(EngineErrorKind::Backend, what, e)
-    })?;
-    Ok(Box::new(SwapEngine::new(serving, next)))
+    Ok(Box::new(kept))
+}
+
+/// Engines for the GPU. Everything is opened anew each time: what was open when an engine failed may be
+/// what is broken.
+struct GpuWorkshop {
+    source: BundleSource,
+    gpu: Gpu,
+    cpu_meanwhile: bool,
+}
+
+impl Workshop for GpuWorkshop {
+    fn build(&mut self) -> Result<Box<dyn Engine>, EngineError> {
+        let bundle = Bundle::load(&self.source)?;
+        let tensorrt = TensorRt::open(self.gpu.library_dir.as_deref())?;
+        let built = tensorrt.build_into(&bundle, self.gpu.precision, &self.gpu.plans_dir)?;
+        Ok(Box::new(built.0))
+    }
+
+    fn reopen(&mut self) -> Result<Box<dyn Engine>, EngineError> {
+        let bundle = Bundle::load(&self.source)?;
+        let tensorrt = TensorRt::open(self.gpu.library_dir.as_deref())?;
+        let kept = tensorrt.kept(&bundle, self.gpu.precision, &self.gpu.plans_dir)?;
+        let engine = kept.ok_or_else(|| {
+            let what = "the engine that was built is gone from the folder of engines";
+            EngineError::new(EngineErrorKind::Io, what)
+        })?;
+        Ok(Box::new(engine))
+    }
+
+    fn substitute(&mut self) -> Result<Option<Box<dyn Engine>>, EngineError> {
+        // The CPU computes in 32 bits only.
+        if !self.cpu_meanwhile || self.gpu.precision != Precision::Fp32 {
+            return Ok(None);
+        }
+        Ok(Some(cpu(&Bundle::load(&self.source)?)?))
+    }
 }
 
 fn cpu(bundle: &Bundle) -> Result<Box<dyn Engine>, EngineError> {

@@ -48,8 +48,25 @@ pub struct HealthRecord<'a> {
     pub receipts: &'a [Receipt],
     /// Each camera, in the order of the configuration.
     pub cameras: Vec<CameraHealth>,
+    /// The engine.
+    pub engine: EngineHealth,
     /// The recording; `None` when none was asked for.
     pub recording: Option<RecordingHealth>,
+}
+
+/// How the engine is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineHealth {
+    /// `serving`, `substitute` or `absent`.
+    pub state: &'static str,
+    /// Times that it failed and was opened again.
+    pub failures: u64,
+}
+
+impl Default for EngineHealth {
+    fn default() -> Self {
+        Self { state: "serving", failures: 0 }
+    }
 }
 
 /// How the recording is.
@@ -101,8 +118,8 @@ pub struct CameraHealth {
 /// The metrics as JSON: `v, e, up, n, pass, rej, inv, test, late,
 /// miss, p50, p99, back, conn, hist, ce, cq, ack, cam`. Latencies in 0.1 ms; `ce` and `cq` are the
 /// newest of the receipts, zeros when there is none. `cam` is a list with one object a camera: `cn,
-/// st, ok, bad, nob, lost, old, repl, conn, mis, res, cp, why, at`. With a recording, `rec` is an
-/// object behind it: `on, n, pic, drop`.
+/// st, ok, bad, nob, lost, old, repl, conn, mis, res, cp, why, at`. Behind it come `eng` and `fail`,
+/// and with a recording the object `rec`: `on, n, pic, drop`.
 pub fn encode_health(health: &HealthRecord<'_>) -> String {
     let mut out = String::with_capacity(300 + 300 * health.cameras.len());
     let tenths = |latency: Nanos| latency.0 / 100_000;
@@ -140,7 +157,8 @@ pub fn encode_health(health: &HealthRecord<'_>) -> String {
         out.push_str(if i == 0 { "" } else { "," });
         push_camera(&mut out, camera);
     }
-    out.push(']');
+    let EngineHealth { state, failures } = health.engine;
+    let _ = write!(out, "],\"eng\":\"{state}\",\"fail\":{failures}");
     if let Some(RecordingHealth { parts, frames, dropped, running }) = health.recording {
         let on = u8::from(running);
         let _ = write!(
@@ -244,7 +262,7 @@ mod tests {
         let side = json.split_once(r#"{"cn":"side""#).unwrap().1;
         assert_eq!(
             side,
-            r#","st":"lost","ok":9,"bad":4,"nob":3,"lost":2,"old":1,"repl":5,"conn":6,"mis":7,"res":8,"cp":1,"why":"no \"camera\"","at":1700000000}]}"#
+            r#","st":"lost","ok":9,"bad":4,"nob":3,"lost":2,"old":1,"repl":5,"conn":6,"mis":7,"res":8,"cp":1,"why":"no \"camera\"","at":1700000000}],"eng":"serving","fail":0}"#
         );
         let read: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(read["cam"].as_array().unwrap().len(), 2);
@@ -268,15 +286,16 @@ mod tests {
                 seq: name.len() as u32 + u32::from(name == "mes"),
             }),
             cameras: vec![],
+            engine: EngineHealth { state: "substitute", failures: 2 },
             recording: None,
         };
         let recording = RecordingHealth { parts: 9, frames: 18, dropped: 2, running: true };
         let recorded = HealthRecord { recording: Some(recording), ..health.clone() };
         let text = encode_health(&recorded);
-        assert!(text.ends_with(r#","cam":[],"rec":{"on":1,"n":9,"pic":18,"drop":2}}"#), "{text}");
+        assert!(text.ends_with(r#","rec":{"on":1,"n":9,"pic":18,"drop":2}}"#), "{text}");
         assert_eq!(
             encode_health(&health),
-            r#"{"v":1,"e":3,"up":60,"n":6,"pass":4,"rej":1,"inv":1,"test":0,"late":1,"miss":2,"p50":123,"p99":987,"back":5,"conn":1,"hist":7,"ce":3,"cq":4,"ack":[["hmi",3,3],["mes",3,4]],"cam":[]}"#
+            r#"{"v":1,"e":3,"up":60,"n":6,"pass":4,"rej":1,"inv":1,"test":0,"late":1,"miss":2,"p50":123,"p99":987,"back":5,"conn":1,"hist":7,"ce":3,"cq":4,"ack":[["hmi",3,3],["mes",3,4]],"cam":[],"eng":"substitute","fail":2}"#
         );
         let change = CalibrationChange {
             epoch: 3,

@@ -25,7 +25,7 @@ pub use command::{
 pub use detail::{Detail, encode_detail};
 pub use event::{Event, encode_event};
 pub use health::{
-    CalibrationChange, CameraHealth, Counters, HealthRecord, RecordingHealth,
+    CalibrationChange, CameraHealth, Counters, EngineHealth, HealthRecord, RecordingHealth,
     encode_calibration_change, encode_health,
 };
 pub use mask::{DecodedMask, MASK_BYTES_MAX, MaskError, MaskMessage, decode_mask, encode_mask};

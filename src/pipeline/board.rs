@@ -12,11 +12,12 @@ use super::observer::Snapshot;
 use super::tally::Latencies;
 use crate::calibrate::CalibrationId;
 use crate::capture::supervisor::State;
+use crate::engine::Condition;
 use crate::frame::Nanos;
 use crate::journal::{self, Receipts};
 use crate::message::{
-    Counters, HealthRecord, Receipt, RecordingHealth, StateRecord, VerdictRecord, encode_health,
-    encode_offline, encode_state,
+    Counters, EngineHealth, HealthRecord, Receipt, RecordingHealth, StateRecord, VerdictRecord,
+    encode_health, encode_offline, encode_state,
 };
 use crate::publish::{Flushed, Health, Publisher, ReplayRange};
 use crate::record::Feed;
@@ -36,6 +37,7 @@ struct Inner {
     calibration: CalibrationId,
     latencies: Latencies,
     cameras: Roster,
+    engine: EngineHealth,
 }
 
 fn recording_health(feed: &Feed) -> RecordingHealth {
@@ -69,7 +71,8 @@ impl Board {
             station.step(Nanos(0), Event::Need(need, true), &mut Step::new());
         }
         let (latencies, cameras) = (Latencies::default(), Roster::new(cameras));
-        let inner = Mutex::new(Inner { station, calibration, latencies, cameras });
+        let engine = EngineHealth::default();
+        let inner = Mutex::new(Inner { station, calibration, latencies, cameras, engine });
         let (recording, publisher) = (None, Mutex::new(None));
         Self { epoch, engine_sha256, inner, receipts, recording, publisher }
     }
@@ -123,9 +126,42 @@ impl Board {
         }
     }
 
+    /// The engine is in another condition. The station is ready only while one serves.
+    pub(super) fn engine_changed(&self, now: Nanos, condition: Condition) {
+        let mut out = Step::new();
+        let mut inner = lock(&self.inner);
+        let was = std::mem::replace(&mut inner.engine.state, condition.name());
+        inner.engine.failures += u64::from(was == Condition::Serving.name());
+        inner.station.step(now, Event::Need(Need::Engine, condition.judges()), &mut out);
+        drop(inner);
+        tracing::info!(engine = condition.name(), "the engine changed");
+        if !out.is_empty() {
+            self.tell();
+        }
+    }
+
+    /// How the engine is at the start: one that is still being built has not failed.
+    pub(super) fn engine_starts(&self, condition: Condition) {
+        let mut inner = lock(&self.inner);
+        inner.engine.state = condition.name();
+        let need = Event::Need(Need::Engine, condition.judges());
+        inner.station.step(Nanos(0), need, &mut Step::new());
+    }
+
+    /// Whether an engine is being made and nobody serves meanwhile.
+    pub(super) fn awaits_engine(&self) -> bool {
+        lock(&self.inner).engine.state == Condition::Absent.name()
+    }
+
     /// The newest counts of a camera.
     pub(super) fn camera_counted(&self, camera: usize, tally: Tally) {
         lock(&self.inner).cameras.counted(camera, tally);
+    }
+
+    /// How the engine is.
+    #[cfg(test)]
+    pub(super) fn engine_health(&self) -> EngineHealth {
+        lock(&self.inner).engine
     }
 
     /// How each camera is.
@@ -248,6 +284,7 @@ impl Board {
             hist: delivery.late,
             receipts: &[],
             cameras: inner.cameras.health(),
+            engine: inner.engine,
             recording: self.recording.as_ref().map(recording_health),
         }
     }

@@ -14,7 +14,7 @@ use super::progress::{Progress, Stage};
 use super::stage::{Outcome, Signals, TICK, panic_message};
 use super::work::{Decision, Input, Views, Work};
 use crate::calibrate::ClassLimit;
-use crate::engine::{Engine, EngineErrorKind, Eye, Held};
+use crate::engine::{Condition, Engine, EngineErrorKind, Eye, Held};
 use crate::frame::{Frame, Framing, Geometry, Nanos, RecipeId, Tiling, VIEWS_MAX};
 use crate::judge::{Judge, Mask, Question, Reason, Verdict, combine};
 use crate::message::{CLASS_NONE, VerdictRecord, ViewResult, view_flags};
@@ -40,6 +40,8 @@ pub(super) struct InspectStage {
     pub(super) progress: Progress,
     pub(super) signals: Arc<Signals>,
     pub(super) clock: Arc<dyn Clock>,
+    /// As it was told last.
+    pub(super) condition: Condition,
 }
 
 impl InspectStage {
@@ -48,6 +50,9 @@ impl InspectStage {
         let mut panics = 0;
         loop {
             self.progress.beat(Stage::Inspect);
+            if self.attend() == Condition::Lost {
+                return Outcome::Failed("no engine serves any more, see the log".to_owned());
+            }
             let work = match self.work.recv_timeout(TICK) {
                 Ok(work) => work,
                 Err(RecvTimeoutError::Timeout) if self.signals.drain_inspect() => {
@@ -67,6 +72,16 @@ impl InspectStage {
                 return Outcome::Failed(format!("{panics} frames in a row ended in a panic"));
             }
         }
+    }
+
+    /// Lets the engine change, and tells the station when it is in another condition.
+    fn attend(&mut self) -> Condition {
+        let now = self.examiner.eye.attend();
+        if now != self.condition {
+            self.condition = now;
+            self.board.engine_changed(self.clock.now(), now);
+        }
+        now
     }
 
     /// An empty slot; waits while the journal has them all.

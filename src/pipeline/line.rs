@@ -27,6 +27,12 @@ const STALL_LOG_EVERY: Nanos = Nanos(5_000_000_000);
 /// How often the service manager's status line is renewed.
 const STATUS_EVERY: Nanos = Nanos(10_000_000_000);
 
+/// A start is extended by so much while an engine is built: several times [`STATUS_EVERY`].
+const START_EXTENDED_BY: Duration = Duration::from_secs(60);
+/// And for so long: the search for layers that need 32 bits builds up to 24 engines, each of which
+/// takes minutes on a Jetson.
+const BUILDING_MAX: Nanos = Nanos(4 * 3_600 * 1_000_000_000);
+
 /// A running line.
 pub struct Line {
     pub(super) threads: Vec<(Stage, JoinHandle<()>)>,
@@ -36,13 +42,13 @@ pub struct Line {
     pub(super) signals: Arc<Signals>,
     pub(super) in_force: InForce,
     pub(super) engine_sha256: String,
+    pub(super) precision: Precision,
     pub(super) recipes: Recipes,
     pub(super) clock: Arc<dyn Clock>,
 }
 
 /// What a run achieved.
 #[derive(Clone, Debug, Default)]
-    pub(super) precision: Precision,
 pub struct Summary {
     /// Boot epoch of this run.
     pub epoch: u32,
@@ -58,7 +64,7 @@ impl Line {
     /// Puts another calibration in force, from the next frame on.
     ///
     /// # Errors
-    /// When it is damaged, belongs to another engine, or was made from pictures seen in another way
+    /// When it is damaged, belongs to another engine or arithmetic, or was made from pictures seen in another way
     /// (other tiles, another part of them) than the recipes want. The old one then stays in force.
     pub fn replace_calibration(
         &self,
@@ -133,13 +139,14 @@ struct Service {
     /// What was told last; `None` until the station is ready for the first time.
     told: Option<bool>,
     told_at: Nanos,
+    started: Nanos,
     moved: Nanos,
     complained: Nanos,
 }
 
 impl Service {
     fn new(watch: Watch, now: Nanos) -> Self {
-        Self { watch, told: None, told_at: now, moved: now, complained: now }
+        Self { watch, told: None, told_at: now, started: now, moved: now, complained: now }
     }
 
     fn look(&mut self, line: &Line, notify: &Notify) {
@@ -152,6 +159,12 @@ impl Service {
         }
         let status = line.board.status();
         self.told_at = now;
+        if self.told.is_none()
+            && line.board.awaits_engine()
+            && now.since(self.started) < BUILDING_MAX
+        {
+            notify.extend_start(START_EXTENDED_BY);
+        }
         if changed {
             tracing::info!(ready, "{status}");
         }

@@ -34,6 +34,8 @@ mod command_stage;
 #[cfg(test)]
 mod copies_tests;
 mod encode;
+#[cfg(test)]
+mod engine_tests;
 mod error;
 mod exit;
 mod gate;

@@ -148,7 +148,7 @@ impl Line {
     /// When the calibration does not fit the engine or the recipes, a recipe the classes, the
     /// journal cannot be opened, or a thread cannot be started. A camera or broker that is not
     /// there is no error: both are tried for ever.
-    pub fn start(parts: Parts) -> Result<Line, PipelineError> {
+    pub fn start(mut parts: Parts) -> Result<Line, PipelineError> {
         let spec = parts.engine.spec().clone();
         let names = camera_names(&parts.cameras)?;
         let eyes: Vec<_> = parts.cameras.iter().map(|c| (c.name.as_str(), c.geometry)).collect();
@@ -187,6 +187,8 @@ impl Line {
         let board =
             Board::new(opened.epoch, settings, sha256, armed.id, receipts, names.iter().cloned());
         let board = Arc::new(board.recorded_by(parts.recording));
+        let condition = parts.engine.attend();
+        board.engine_starts(condition);
         let live_expiry_s = live_expiry_s(parts.latency_ms_max);
         let health_every_ms = u64::from(parts.broker.health_s) * 1_000;
         let change = encode::calibration(opened.epoch, &armed, None);
@@ -260,6 +262,7 @@ impl Line {
             progress: progress.clone(),
             signals: Arc::clone(&signals),
             clock: Arc::clone(&parts.clock),
+            condition,
         };
         let gate = Gate {
             work: work_in,
@@ -314,10 +317,10 @@ impl Line {
             signals,
             in_force,
             engine_sha256: spec.sha256,
+            precision: spec.precision,
             recipes,
             clock: parts.clock,
         })
-            precision: spec.precision,
     }
 }
 

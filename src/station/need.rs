@@ -22,7 +22,7 @@ impl Need {
     /// What is wrong while it is missing, for people.
     pub fn missing(self) -> &'static str {
         match self {
-            Need::Engine => "the engine has not passed its self-check",
+            Need::Engine => "no engine that passed its self-check serves; see the log",
             Need::Calibration => "no calibration valid for this engine is in force",
             Need::Journal => "the journal cannot be written; see disk space and the log",
             Need::Camera => "the camera delivers no pictures",

@@ -46,6 +46,12 @@ impl Notify {
         self.send(&[NotifyState::Status(&one_line(status))]);
     }
 
+    /// The start goes on for `at_most` from now, whatever the service manager's limit is.
+    pub fn extend_start(&self, at_most: Duration) {
+        let us = u32::try_from(at_most.as_micros()).unwrap_or(u32::MAX);
+        self.send(&[NotifyState::ExtendTimeoutUsec(us)]);
+    }
+
     /// Tells the watchdog that work went on. Call it from proven progress only, never from a
     /// timer: a timer pings on while the station hangs.
     pub fn ping(&self) {

@@ -1,0 +1,174 @@
+//! Keeps an engine serving: one that has to be built first, or that fails while the station runs,
+//! is made in the background, and another proved one serves meanwhile where the limits allow that.
+//!
+//! ```text
+//!            built                    fails at a picture
+//! building ---------> serving ---------------------------------> opening again
+//!     |                  ^                                        |        |
+//!     |                  | proved by the golden pictures          |        | ATTEMPTS_MAX in vain
+//!     |                  +----------------------------------------+        v
+//!     +--- cannot be built --------------------------------------------> given up
+//! ```
+//!
+//! - The picture at which an engine fails is answered with its error, and so is every picture while
+//!   nobody serves: none is judged twice, none is left without an answer.
+//! - Engines change between two pictures that the owner says ([`Engine::attend`]), never within the
+//!   tiles or views of one part.
+//! - Only engines of the model and arithmetic of the first one serve: limits hold for these.
+//! - An engine that fails again soon after it was opened uses up the same attempts, so that one that
+//!   opens and fails in turn is given up, too.
+
+mod maker;
+#[cfg(test)]
+mod tests;
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+
+use self::maker::{MADE_MAX, Made, Order};
+use super::{Condition, Engine, EngineError, EngineErrorKind, ModelSpec};
+use crate::frame::AnomalyMap;
+pub use maker::{Retries, Workshop};
+
+/// Pictures answered after which an engine that was opened again counts as well: a fault that lies
+/// in the engine itself shows at the first ones.
+const STEADY_PICTURES: u64 = 100;
+
+/// Who answers at the moment.
+enum Serving {
+    /// The engine that the station was meant to have.
+    Meant(Box<dyn Engine>),
+    /// One that was made because it is not there.
+    Substitute(Box<dyn Engine>),
+    Nobody,
+}
+
+/// An engine that is made again when it fails.
+pub struct KeptEngine {
+    spec: ModelSpec,
+    serving: Serving,
+    /// Pictures that the present engine answered.
+    answered: u64,
+    /// No other engine will come.
+    given_up: bool,
+    orders: Sender<Order>,
+    made: Receiver<Made>,
+}
+
+impl KeptEngine {
+    /// `engine` serves; when it fails, `workshop` makes others.
+    ///
+    /// # Errors
+    /// `Backend` when the thread for that cannot be started.
+    pub fn serving(
+        engine: Box<dyn Engine>,
+        workshop: impl Workshop + 'static,
+        retries: Retries,
+    ) -> Result<Self, EngineError> {
+        Self::start(engine.spec().clone(), Serving::Meant(engine), workshop, retries)
+    }
+
+    /// An engine of this `spec` is built now, by `workshop` in the background. Meanwhile
+    /// `substitute` serves, or nobody.
+    ///
+    /// # Errors
+    /// As [`Self::serving`].
+    pub fn building(
+        spec: ModelSpec,
+        substitute: Option<Box<dyn Engine>>,
+        workshop: impl Workshop + 'static,
+        retries: Retries,
+    ) -> Result<Self, EngineError> {
+        let serving = substitute.map_or(Serving::Nobody, Serving::Substitute);
+        let kept = Self::start(spec, serving, workshop, retries)?;
+        // The channel is new and has room.
+        let _ = kept.orders.try_send(Order::Build);
+        Ok(kept)
+    }
+
+    fn start(
+        spec: ModelSpec,
+        serving: Serving,
+        workshop: impl Workshop + 'static,
+        retries: Retries,
+    ) -> Result<Self, EngineError> {
+        let (orders, taken) = bounded(1);
+        let (given, made) = bounded(MADE_MAX);
+        maker::start(Box::new(workshop), retries, spec.clone(), taken, given)?;
+        Ok(Self { spec, serving, answered: 0, given_up: false, orders, made })
+    }
+
+    /// The engine failed at a picture: it is taken out of service, and made again.
+    fn replace(&mut self, error: &EngineError) {
+        let Serving::Meant(failed) = std::mem::replace(&mut self.serving, Serving::Nobody) else {
+            return;
+        };
+        let error = error as &dyn std::error::Error;
+        tracing::error!(error, "the engine failed: it is opened again");
+        let steady = self.answered >= STEADY_PICTURES;
+        self.answered = 0;
+        // The maker waits for orders whenever the meant engine serves; it is gone when it panicked.
+        if self.orders.try_send(Order::Recover { failed, steady }).is_err() {
+            self.given_up = true;
+        }
+    }
+
+    fn take(&mut self, made: Made) {
+        match made {
+            Made::Meant(engine) => {
+                tracing::info!("the engine that was made serves from now on");
+                (self.serving, self.answered) = (Serving::Meant(engine), 0);
+            }
+            Made::Substitute(engine) => {
+                tracing::warn!("the CPU serves from now on, until the engine is there again");
+                self.serving = Serving::Substitute(engine);
+            }
+            Made::GivenUp => self.given_up = true,
+        }
+    }
+}
+
+impl Engine for KeptEngine {
+    fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    fn infer(&mut self, input: &[u8], out: &mut AnomalyMap) -> Result<(), EngineError> {
+        let engine = match &mut self.serving {
+            Serving::Meant(engine) | Serving::Substitute(engine) => engine,
+            Serving::Nobody => {
+                self.spec.clear(out);
+                return Err(EngineError::new(
+                    EngineErrorKind::Backend,
+                    "there is no engine at the moment: it is being made, see the log",
+                ));
+            }
+        };
+        let answer = engine.infer(input, out);
+        match &answer {
+            Ok(()) => self.answered = self.answered.saturating_add(1),
+            Err(e) if e.kind() == EngineErrorKind::Backend => self.replace(e),
+            // The picture is at fault.
+            Err(_) => {}
+        }
+        answer
+    }
+
+    fn attend(&mut self) -> Condition {
+        loop {
+            match self.made.try_recv() {
+                Ok(made) => self.take(made),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
+                    self.given_up = true;
+                    break;
+                }
+            }
+        }
+        match &self.serving {
+            Serving::Meant(_) => Condition::Serving,
+            Serving::Substitute(_) => Condition::Substitute,
+            Serving::Nobody if self.given_up => Condition::Lost,
+            Serving::Nobody => Condition::Absent,
+        }
+    }
+}

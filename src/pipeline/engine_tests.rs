@@ -1,0 +1,193 @@
+//! Engines that fail while the line runs, and engines that are not there yet: every part has one
+//! answer, and none but a proved engine judges.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use super::tests::{GOOD, answer, parts, scripted, spec};
+use super::*;
+use crate::capture::scripted::Step;
+use crate::engine::{
+    Engine, EngineError, EngineErrorKind, KeptEngine, Retries, ScriptedEngine, Workshop,
+};
+use crate::judge::{Outcome, Reason};
+use crate::message::VerdictRecord;
+use crate::sys::notify::Notify;
+use crate::sys::shutdown::Shutdown;
+
+/// Parts of each run, a millisecond apart.
+const PARTS: usize = 400;
+/// Pictures that the engine answers before it fails.
+const GOOD_PICTURES: usize = 5;
+const RETRIES: Retries =
+    Retries { attempts_max: 3, first: Duration::from_millis(1), longest: Duration::from_millis(4) };
+
+fn failing() -> Box<dyn Engine> {
+    let mut left = GOOD_PICTURES;
+    Box::new(ScriptedEngine::new(spec(), move |input, map| {
+        if left == 0 {
+            return Err(EngineError::new(EngineErrorKind::Backend, "the GPU is lost"));
+        }
+        left -= 1;
+        answer(input, map)
+    }))
+}
+
+fn good() -> Box<dyn Engine> {
+    Box::new(ScriptedEngine::new(spec(), answer))
+}
+
+/// Makes good engines once it may.
+struct Shop {
+    open: Arc<AtomicBool>,
+    substitute: bool,
+    never: bool,
+}
+
+impl Shop {
+    fn wait(&self) -> Result<Box<dyn Engine>, EngineError> {
+        while !self.open.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        if self.never {
+            return Err(EngineError::new(EngineErrorKind::Backend, "there is no GPU any more"));
+        }
+        Ok(good())
+    }
+}
+
+impl Workshop for Shop {
+    fn build(&mut self) -> Result<Box<dyn Engine>, EngineError> {
+        self.wait()
+    }
+
+    fn reopen(&mut self) -> Result<Box<dyn Engine>, EngineError> {
+        self.wait()
+    }
+
+    fn substitute(&mut self) -> Result<Option<Box<dyn Engine>>, EngineError> {
+        Ok(self.substitute.then(good))
+    }
+}
+
+/// A running line with this engine; its decisions, and what lets the workshop open.
+fn line(
+    dir: &Path,
+    substitute: bool,
+    never: bool,
+    engine: impl FnOnce(Shop) -> KeptEngine,
+) -> (Line, mpsc::Receiver<VerdictRecord>, Arc<AtomicBool>) {
+    let steps = (0..PARTS).flat_map(|_| [Step::Grey(GOOD), Step::Hang(Duration::from_millis(1))]);
+    let (mut parts, seen) = parts(dir, scripted(steps));
+    let open = Arc::new(AtomicBool::new(false));
+    parts.engine = Box::new(engine(Shop { open: Arc::clone(&open), substitute, never }));
+    (Line::start(parts).unwrap(), seen, open)
+}
+
+fn fails_at_once(shop: Shop) -> KeptEngine {
+    KeptEngine::serving(failing(), shop, RETRIES).unwrap()
+}
+
+/// Decisions until one is as wanted, that one included.
+fn until(
+    seen: &mpsc::Receiver<VerdictRecord>,
+    wanted: impl Fn(&VerdictRecord) -> bool,
+) -> Vec<VerdictRecord> {
+    let mut read = Vec::new();
+    loop {
+        read.push(seen.recv_timeout(Duration::from_secs(20)).unwrap());
+        if wanted(&read[read.len() - 1]) {
+            return read;
+        }
+    }
+}
+
+fn passed(record: &VerdictRecord) -> bool {
+    record.verdict.outcome() == Outcome::Pass
+}
+
+/// Each part once, in order; without an engine INVALID, else PASS.
+fn check(records: &[VerdictRecord]) {
+    let seqs: Vec<u32> = records.iter().map(|r| r.seq).collect();
+    assert_eq!(seqs, (1..=records.len() as u32).collect::<Vec<_>>());
+    for record in records.iter().filter(|record| !passed(record)) {
+        let reason = record.verdict.reason;
+        assert_eq!(record.verdict.outcome(), Outcome::Invalid);
+        assert!(matches!(reason, Reason::Engine | Reason::NotReady), "{reason:?}");
+    }
+}
+
+#[test]
+fn an_engine_that_fails_costs_the_parts_until_it_is_opened_again_and_loses_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let (line, seen, open) = line(dir.path(), false, false, fails_at_once);
+    let mut records = until(&seen, |r| r.verdict.reason == Reason::NotReady);
+    assert_eq!(records.iter().position(|r| !passed(r)), Some(GOOD_PICTURES));
+    assert_eq!(records[GOOD_PICTURES].verdict.reason, Reason::Engine);
+    let state = String::from_utf8(line.board.state()).unwrap();
+    assert!(state.contains("\"ready\":0") && state.contains("\"err\":1"), "{state}");
+    assert!(state.contains("no engine that passed its self-check serves"), "{state}");
+    open.store(true, Ordering::SeqCst);
+    let back = until(&seen, passed);
+    assert!(line.is_ready());
+    records.extend(back);
+    line.run(&Shutdown::manual(), &Notify::silent()).unwrap();
+    let rest: Vec<_> = seen.iter().collect();
+    assert!(rest.iter().all(passed), "it judges again to the end");
+    records.extend(rest);
+    check(&records);
+    assert_eq!(records.len(), PARTS);
+}
+
+#[test]
+fn a_substitute_judges_until_the_engine_is_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (line, seen, open) = line(dir.path(), true, false, fails_at_once);
+    let mut records = until(&seen, |r| !passed(r));
+    assert_eq!(records[GOOD_PICTURES].verdict.reason, Reason::Engine);
+    records.extend(until(&seen, passed));
+    let health = line.board.engine_health();
+    assert_eq!((health.state, health.failures), ("substitute", 1));
+    assert!(line.is_ready());
+    open.store(true, Ordering::SeqCst);
+    let board = Arc::clone(&line.board);
+    line.run(&Shutdown::manual(), &Notify::silent()).unwrap();
+    records.extend(seen.iter());
+    check(&records);
+    assert_eq!(records.len(), PARTS);
+    assert_eq!(board.engine_health().state, "serving");
+}
+
+#[test]
+fn a_station_whose_engine_is_given_up_ends_with_every_part_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let (line, seen, open) = line(dir.path(), false, true, fails_at_once);
+    open.store(true, Ordering::SeqCst);
+    let error = line.run(&Shutdown::manual(), &Notify::silent()).unwrap_err();
+    assert_eq!(error.kind(), PipelineErrorKind::Stage);
+    assert!(error.to_string().contains("no engine serves any more"), "{error}");
+    let records: Vec<_> = seen.iter().collect();
+    check(&records);
+    assert!(records.iter().skip(GOOD_PICTURES).all(|record| !passed(record)));
+}
+
+#[test]
+fn a_station_that_starts_without_an_engine_judges_when_it_is_built() {
+    let dir = tempfile::tempdir().unwrap();
+    let (line, seen, open) = line(dir.path(), false, false, |shop| {
+        KeptEngine::building(spec(), None, shop, RETRIES).unwrap()
+    });
+    assert!(line.board.awaits_engine() && !line.is_ready());
+    let mut records = until(&seen, |_| true);
+    assert_eq!(records[0].verdict.reason, Reason::NotReady);
+    open.store(true, Ordering::SeqCst);
+    records.extend(until(&seen, passed));
+    let health = line.board.engine_health();
+    assert_eq!((health.state, health.failures), ("serving", 0), "nothing failed");
+    line.run(&Shutdown::manual(), &Notify::silent()).unwrap();
+    records.extend(seen.iter());
+    check(&records);
+    assert_eq!(records.len(), PARTS);
+}
