@@ -9,8 +9,9 @@ use std::time::Instant;
 
 use crrd::engine::EngineErrorKind;
 use crrd::engine::bundle::{Bundle, BundleSource};
-use crrd::engine::tensorrt::{Family, TensorRt};
-use crrd::frame::Precision;
+use crrd::engine::graph::CameraFrames;
+use crrd::engine::tensorrt::{Family, Target, TensorRt};
+use crrd::frame::{Geometry, PixelFormat, Precision};
 
 /// Folder of `libtensorrt_rtx.so.1` and its ONNX parser.
 const LIBRARIES: &str = "CRRD_RTX_LIBS";
@@ -40,7 +41,8 @@ fn every_bundle_is_parsed_and_built_by_nvidias_builder() {
         let manifest = bundle.manifest();
         for precision in [Precision::Fp32, Precision::Fp16] {
             let started = Instant::now();
-            let built = rtx.build(&bundle, precision, &BTreeSet::new(), &[]).unwrap();
+            let built =
+                rtx.build(Target::pictures(&bundle, precision), &BTreeSet::new(), &[]).unwrap();
             println!(
                 "{} ({}, {precision}, opset {}, {} bytes): built in {:.1} s, plan of {} bytes, sha256 of the model {}",
                 manifest.name,
@@ -58,6 +60,37 @@ fn every_bundle_is_parsed_and_built_by_nvidias_builder() {
 
 #[test]
 #[ignore = "needs NVIDIA's libraries: tests/rtx/run.sh"]
+fn a_model_that_reads_the_frames_of_a_camera_is_built_for_every_kind_of_format() {
+    let rtx = TensorRt::open(Some(&libraries())).unwrap();
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/demo");
+    let bundle = Bundle::load(&BundleSource::Dir(demo)).unwrap();
+    let whole = Geometry::WHOLE;
+    let turned = Geometry { roi: Some([100, 60, 800, 600]), rotate: 90, mirror: true, ..whole };
+    for (format, geometry) in [
+        (PixelFormat::BayerRG8, whole),
+        (PixelFormat::BayerGB12, whole),
+        (PixelFormat::Mono8, whole),
+        (PixelFormat::Rgb8, turned),
+        (PixelFormat::Yuyv, turned),
+        (PixelFormat::Nv12, whole),
+    ] {
+        let frames = CameraFrames { format, width: 1920, height: 1200, row_bytes: None, geometry };
+        for precision in [Precision::Fp32, Precision::Fp16] {
+            let started = Instant::now();
+            let target = Target { bundle: &bundle, precision, frames: Some(&frames) };
+            let built = rtx.build(target, &BTreeSet::new(), &[]).unwrap();
+            println!(
+                "frames {frames}, {precision}: built in {:.1} s, plan of {} bytes",
+                started.elapsed().as_secs_f64(),
+                built.plan.len(),
+            );
+            assert!(built.plan.len() > 100_000, "a plan holds the weights");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs NVIDIA's libraries: tests/rtx/run.sh"]
 fn without_a_gpu_a_plan_is_refused_in_words_and_not_by_a_crash() {
     let rtx = TensorRt::open(Some(&libraries())).unwrap();
     if rtx.device().is_some() {
@@ -66,12 +99,11 @@ fn without_a_gpu_a_plan_is_refused_in_words_and_not_by_a_crash() {
     }
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/demo");
     let bundle = Bundle::load(&BundleSource::Dir(demo)).unwrap();
-    assert_eq!(rtx.key(&bundle, Precision::Fp16).unwrap_err().kind(), EngineErrorKind::Backend);
-    let plan = rtx.build(&bundle, Precision::Fp16, &BTreeSet::new(), &[]).unwrap().plan;
+    let target = Target::pictures(&bundle, Precision::Fp16);
+    assert_eq!(rtx.key(target).unwrap_err().kind(), EngineErrorKind::Backend);
+    let plan = rtx.build(target, &BTreeSet::new(), &[]).unwrap().plan;
     for plan in [&plan[..], &plan[..1000], b"nonsense"] {
-        let Err(error) = rtx.load(&bundle, Precision::Fp16, plan) else {
-            panic!("a plan runs without a GPU")
-        };
+        let Err(error) = rtx.load(target, plan) else { panic!("a plan runs without a GPU") };
         println!("{error}");
         assert_eq!(error.kind(), EngineErrorKind::Backend);
         assert!(error.to_string().contains("TensorRT-RTX 1."), "{error}");
@@ -99,7 +131,8 @@ fn a_model_that_is_none_is_refused_with_the_parsers_words() {
         text.replace(&crrd::sys::hash::sha256_hex(&whole), &crrd::sys::hash::sha256_hex(broken));
     std::fs::write(&manifest, text).unwrap();
     let bundle = Bundle::load(&BundleSource::Dir(dir.path().into())).unwrap();
-    let error = rtx.build(&bundle, Precision::Fp32, &BTreeSet::new(), &[]).unwrap_err();
+    let error =
+        rtx.build(Target::pictures(&bundle, Precision::Fp32), &BTreeSet::new(), &[]).unwrap_err();
     println!("{error}");
     assert_eq!(error.kind(), EngineErrorKind::Backend);
     assert!(error.to_string().contains("cannot parse the model"), "{error}");

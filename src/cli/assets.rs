@@ -49,6 +49,7 @@ pub(super) fn backend(config: &ValidConfig) -> Backend {
         library_dir: config.inference.library_dir.clone(),
         plans_dir: config.state_dir.join(PLANS_DIR),
         precision: config.inference.precision,
+        raw_frames: config.inference.raw_frames,
     };
     match config.inference.backend {
         BackendChoice::Auto => Backend::Auto(gpu()),

@@ -18,7 +18,7 @@ use crate::config::{
     self, CameraSource, Mqtt, Password, Recipe, Trigger, TriggerMode, ValidConfig,
 };
 use crate::engine::bundle::Bundle;
-use crate::engine::tensorrt::TensorRt;
+use crate::engine::tensorrt::{Target, TensorRt};
 use crate::engine::{self, Backend, Gpu, ModelSpec};
 use crate::frame::{CameraId, Pool, Precision};
 use crate::sys::clock::{Clock, RealClock};
@@ -204,7 +204,7 @@ fn inference(config: &ValidConfig) -> (Outcome, Precision) {
 fn on_gpu(config: &ValidConfig, tensorrt: &TensorRt, gpu: &Gpu) -> String {
     let source = assets::bundle_source(&config.engine);
     let state = match Bundle::load(&source)
-        .and_then(|bundle| tensorrt.kept(&bundle, gpu.precision, &gpu.plans_dir))
+        .and_then(|bundle| tensorrt.kept(Target::pictures(&bundle, gpu.precision), &gpu.plans_dir))
     {
         Ok(Some(_)) => "the engine is built and proved".to_owned(),
         Ok(None) => "the engine is built at the first start".to_owned(),

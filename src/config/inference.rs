@@ -29,6 +29,9 @@ pub struct Inference {
     pub precision: Precision,
     /// `serve_while_building`: the CPU judges parts while an engine is built. Default true.
     pub serve_while_building: bool,
+    /// `raw_frames`: the GPU reads frames where the camera wrote them, in memory that both see, and
+    /// prepares the picture itself. Default false.
+    pub raw_frames: bool,
 }
 
 pub(super) fn inference(section: Section<'_>) -> Inference {
@@ -50,6 +53,7 @@ pub(super) fn inference(section: Section<'_>) -> Inference {
         library_dir,
         precision: section.word("precision", &precisions, 0),
         serve_while_building: section.boolean("serve_while_building", true),
+        raw_frames: section.boolean("raw_frames", false),
     };
     section.finish();
     inference

@@ -2,11 +2,12 @@
 //!
 //! Calibration, evaluation, inspection and the station look through the same eye, so that a limit
 //! holds for what it was made from. Two steps, because a camera's buffer is free again as soon as
-//! the model's input is made: [`Eye::prepare`], then [`Eye::look`]. Allocates nothing once it has
+//! the model's input is made: [`Eye::prepare`], then [`Eye::look`]. An engine that reads the camera's
+//! frames where they lie takes one step: [`Eye::read`]. Allocates nothing once it has
 //! seen the largest tiling, besides what the inference library and the decoder of JPEG frames do.
 
 use super::{Condition, Engine, EngineError, ModelSpec};
-use crate::frame::{AnomalyMap, Framing, Grid, ImageView, Tiling};
+use crate::frame::{AnomalyMap, Frame, Framing, Grid, ImageView, Tiling};
 use crate::image::{ImageError, Preprocessor};
 
 /// An engine with all the memory that looking at a picture takes.
@@ -82,6 +83,22 @@ impl Eye {
     pub fn as_is<'a>(&self, framing: &Framing, picture: &ImageView<'a>) -> Option<&'a [u8]> {
         let at_once = framing.tiling.is_whole();
         at_once.then(|| self.preprocessor.as_is(picture, &framing.geometry)).flatten()
+    }
+
+    /// Whether the engine reads this frame itself, where it lies: then [`Eye::read`] takes the place of
+    /// preparing and looking.
+    pub fn reads(&mut self, framing: &Framing, frame: &Frame) -> bool {
+        framing.tiling.is_whole() && self.engine.reads(frame, &framing.geometry)
+    }
+
+    /// Runs the engine on the frame itself; the answer is [`Eye::map`]. Nothing reads the frame any
+    /// more when this returns.
+    ///
+    /// # Errors
+    /// When the engine fails or does not read such frames; the map is then incomplete.
+    pub fn read(&mut self, framing: &Framing, frame: &Frame) -> Result<(), EngineError> {
+        self.grid = self.grid(&framing.tiling);
+        self.engine.infer_frame(frame, &framing.geometry, &mut self.map)
     }
 
     /// Makes the engine's input of what `framing` shows of the picture, unless it is that already.

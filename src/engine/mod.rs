@@ -8,6 +8,8 @@
 pub mod bundle;
 mod cpu;
 mod eye;
+mod frame_cases;
+mod frames;
 pub mod graph;
 mod kept;
 #[cfg(feature = "ort")]
@@ -19,6 +21,8 @@ pub mod tensorrt;
 
 pub use cpu::CpuEngine;
 pub use eye::{Eye, Held};
+pub use frame_cases::{FRAME_TOLERANCE, frame_cases};
+pub use frames::{FrameReader, FramesEngine, KINDS_MAX};
 pub use kept::{KeptEngine, Retries, Workshop};
 #[cfg(feature = "ort")]
 pub use onnxruntime::OrtEngine;
@@ -27,7 +31,9 @@ pub use scripted::ScriptedEngine;
 pub use selfcheck::{SelfCheck, measure, self_check, self_check_within};
 pub use tensorrt::TensorRtEngine;
 
-use crate::frame::{AnomalyMap, Precision};
+use std::sync::Arc;
+
+use crate::frame::{AnomalyMap, Buffers, Frame, Geometry, Precision};
 
 /// What a loaded model takes and gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +71,33 @@ pub trait Engine: Send {
     /// engine is; never waits.
     fn attend(&mut self) -> Condition {
         Condition::Serving
+    }
+
+    /// Memory that this engine reads where it lies, for cameras to write into; `None`: any will do.
+    fn buffers(&self) -> Option<Arc<dyn Buffers>> {
+        None
+    }
+
+    /// Whether [`Engine::infer_frame`] takes this frame as it lies in memory, and sees of it what
+    /// `geometry` shows. An engine that is being made for such frames says so from some frame on.
+    fn reads(&mut self, _frame: &Frame, _geometry: &Geometry) -> bool {
+        false
+    }
+
+    /// Runs the model on the frame itself and overwrites `out`. Nothing reads the frame any more when
+    /// this returns.
+    ///
+    /// # Errors
+    /// When the frame is none that [`Engine::reads`] said yes to, or the backend fails; `out` is then
+    /// left unwritten (all NaN).
+    fn infer_frame(
+        &mut self,
+        _frame: &Frame,
+        _geometry: &Geometry,
+        out: &mut AnomalyMap,
+    ) -> Result<(), EngineError> {
+        self.spec().clear(out);
+        Err(frames::unread())
     }
 }
 

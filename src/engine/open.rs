@@ -1,9 +1,10 @@
 //! From a bundle to a proved engine.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::bundle::{Bundle, BundleSource};
-use super::tensorrt::TensorRt;
+use super::tensorrt::{Readers, Target, TensorRt};
 use super::{
     CpuEngine, Engine, EngineError, EngineErrorKind, KeptEngine, ModelSpec, Retries, Workshop,
 };
@@ -32,6 +33,9 @@ pub struct Gpu {
     pub plans_dir: PathBuf,
     /// Arithmetic.
     pub precision: Precision,
+    /// Whether a station reads frames where the camera wrote them, by an engine for each kind of
+    /// frames.
+    pub raw_frames: bool,
 }
 
 /// Loads the bundle into the backend and proves it by the golden pictures.
@@ -82,20 +86,20 @@ pub fn open_serving(
         Backend::TensorRt(gpu) | Backend::Auto(gpu) => gpu.clone(),
         Backend::Cpu | Backend::Ort => return open(source, backend),
     };
-    let bundle = Bundle::load(source)?;
+    let bundle = Arc::new(Bundle::load(source)?);
     let tensorrt = match (TensorRt::open(gpu.library_dir.as_deref()), &backend) {
-        (Ok(tensorrt), _) if tensorrt.device().is_some() => tensorrt,
+        (Ok(tensorrt), _) if tensorrt.device().is_some() => Arc::new(tensorrt),
         (Ok(_) | Err(_), Backend::Auto(_)) => return cpu(&bundle),
         (Ok(tensorrt), _) => return Err(tensorrt.no_gpu()),
         (Err(e), _) => return Err(e),
     };
     let spec = ModelSpec { precision: gpu.precision, ..bundle.spec() };
-    let kept = tensorrt.kept(&bundle, gpu.precision, &gpu.plans_dir).unwrap_or_else(|e| {
+    let kept = tensorrt.kept(pictures(&bundle, &gpu), &gpu.plans_dir).unwrap_or_else(|e| {
         let error = &e as &dyn std::error::Error;
         tracing::warn!(error, "the engine that was built is not used");
         None
     });
-    let mut workshop = GpuWorkshop { source: source.clone(), gpu, cpu_meanwhile };
+    let mut workshop = GpuWorkshop { source: source.clone(), gpu: gpu.clone(), cpu_meanwhile };
     let retries = Retries::default();
     let kept = match kept {
         Some(engine) => KeptEngine::serving(Box::new(engine), workshop, retries)?,
@@ -106,7 +110,11 @@ pub fn open_serving(
             KeptEngine::building(spec, substitute, workshop, retries)?
         }
     };
-    Ok(Box::new(kept))
+    if !gpu.raw_frames {
+        return Ok(Box::new(kept));
+    }
+    let Gpu { precision, plans_dir, .. } = gpu;
+    Readers { tensorrt, bundle, precision, plans_dir }.beside(Box::new(kept))
 }
 
 /// Engines for the GPU. Everything is opened anew each time: what was open when an engine failed may be
@@ -121,14 +129,14 @@ impl Workshop for GpuWorkshop {
     fn build(&mut self) -> Result<Box<dyn Engine>, EngineError> {
         let bundle = Bundle::load(&self.source)?;
         let tensorrt = TensorRt::open(self.gpu.library_dir.as_deref())?;
-        let built = tensorrt.build_into(&bundle, self.gpu.precision, &self.gpu.plans_dir)?;
+        let built = tensorrt.build_into(pictures(&bundle, &self.gpu), &self.gpu.plans_dir)?;
         Ok(Box::new(built.0))
     }
 
     fn reopen(&mut self) -> Result<Box<dyn Engine>, EngineError> {
         let bundle = Bundle::load(&self.source)?;
         let tensorrt = TensorRt::open(self.gpu.library_dir.as_deref())?;
-        let kept = tensorrt.kept(&bundle, self.gpu.precision, &self.gpu.plans_dir)?;
+        let kept = tensorrt.kept(pictures(&bundle, &self.gpu), &self.gpu.plans_dir)?;
         let engine = kept.ok_or_else(|| {
             let what = "the engine that was built is gone from the folder of engines";
             EngineError::new(EngineErrorKind::Io, what)
@@ -145,6 +153,10 @@ impl Workshop for GpuWorkshop {
     }
 }
 
+fn pictures<'a>(bundle: &'a Bundle, gpu: &Gpu) -> Target<'a> {
+    Target::pictures(bundle, gpu.precision)
+}
+
 fn cpu(bundle: &Bundle) -> Result<Box<dyn Engine>, EngineError> {
     Ok(Box::new(CpuEngine::load(bundle)?))
 }
@@ -154,11 +166,11 @@ fn load(bundle: &Bundle, backend: &Backend) -> Result<Box<dyn Engine>, EngineErr
         Backend::Cpu => cpu(bundle),
         Backend::TensorRt(gpu) => {
             let tensorrt = TensorRt::open(gpu.library_dir.as_deref())?;
-            Ok(Box::new(tensorrt.engine(bundle, gpu.precision, &gpu.plans_dir)?))
+            Ok(Box::new(tensorrt.engine(pictures(bundle, gpu), &gpu.plans_dir)?))
         }
         Backend::Auto(gpu) => match TensorRt::open(gpu.library_dir.as_deref()) {
             Ok(tensorrt) if tensorrt.device().is_some() => {
-                Ok(Box::new(tensorrt.engine(bundle, gpu.precision, &gpu.plans_dir)?))
+                Ok(Box::new(tensorrt.engine(pictures(bundle, gpu), &gpu.plans_dir)?))
             }
             _ => cpu(bundle),
         },

@@ -3,7 +3,7 @@
 //! A wrong driver, a wrong instruction set or a half-written file shows here, before the first
 //! part, and not as a missed defect.
 
-use super::bundle::Bundle;
+use super::bundle::{Bundle, GoldenCase};
 use super::{Engine, EngineError, EngineErrorKind};
 use crate::frame::AnomalyMap;
 
@@ -25,6 +25,26 @@ impl SelfCheck {
     pub fn diff_max(&self) -> f32 {
         worse(self.map_diff_max, self.score_diff_max)
     }
+
+    /// Whether the engine of the bundle at `place` may be used.
+    ///
+    /// # Errors
+    /// `SelfCheck` with the measured differences when they exceed what is allowed or are not finite.
+    pub(super) fn check(&self, place: &str) -> Result<(), EngineError> {
+        // `<=` is false for NaN: an engine that answers NaN cannot pass.
+        if self.diff_max() <= self.diff_allowed {
+            return Ok(());
+        }
+        Err(EngineError::new(
+            EngineErrorKind::SelfCheck,
+            format!(
+                "{place}: the golden pictures are not reproduced: map differs by up to {:.3e}, score by \
+                 up to {:.3e}, allowed is {:.3e}; the model does not run correctly on this machine: copy \
+                 the bundle again, then try another backend",
+                self.map_diff_max, self.score_diff_max, self.diff_allowed
+            ),
+        ))
+    }
 }
 
 /// Runs the golden pictures of `bundle` through `engine` and tells how far it is from their answers.
@@ -33,16 +53,24 @@ impl SelfCheck {
 /// The engine's own error when it fails.
 pub fn measure(engine: &mut dyn Engine, bundle: &Bundle) -> Result<SelfCheck, EngineError> {
     let golden = bundle.golden();
-    let spec = engine.spec();
-    let mut map = AnomalyMap::unwritten(spec.map_width, spec.map_height);
-    let mut found = SelfCheck {
-        pictures: golden.cases().len(),
-        map_diff_max: 0.0,
-        score_diff_max: 0.0,
-        diff_allowed: bundle.manifest().golden.tolerance * golden.range(),
-    };
-    for case in golden.cases() {
-        engine.infer(&case.image, &mut map)?;
+    let allowed = bundle.manifest().golden.tolerance * golden.range();
+    compare(golden.cases(), allowed, |input, map| engine.infer(input, map))
+}
+
+/// Gives the inputs of `cases` to `run` and tells how far it is from their answers.
+///
+/// # Errors
+/// Those of `run`.
+pub(super) fn compare(
+    cases: &[GoldenCase],
+    diff_allowed: f32,
+    mut run: impl FnMut(&[u8], &mut AnomalyMap) -> Result<(), EngineError>,
+) -> Result<SelfCheck, EngineError> {
+    let mut map = AnomalyMap::default();
+    let mut found =
+        SelfCheck { pictures: cases.len(), map_diff_max: 0.0, score_diff_max: 0.0, diff_allowed };
+    for case in cases {
+        run(&case.image, &mut map)?;
         found.map_diff_max = worse(found.map_diff_max, diff_max(&map.values, &case.map));
         found.score_diff_max = worse(found.score_diff_max, (map.score - case.score).abs());
     }
@@ -69,22 +97,7 @@ pub fn self_check_within(
     diff_allowed: f32,
 ) -> Result<SelfCheck, EngineError> {
     let found = SelfCheck { diff_allowed, ..measure(engine, bundle)? };
-    // `<=` is false for NaN: an engine that answers NaN cannot pass.
-    if found.diff_max() <= found.diff_allowed {
-        return Ok(found);
-    }
-    Err(EngineError::new(
-        EngineErrorKind::SelfCheck,
-        format!(
-            "{}: the golden pictures are not reproduced: map differs by up to {:.3e}, score by up to \
-             {:.3e}, allowed is {:.3e}; the model does not run correctly on this machine: copy the bundle \
-             again, then try another backend",
-            bundle.place(),
-            found.map_diff_max,
-            found.score_diff_max,
-            found.diff_allowed
-        ),
-    ))
+    found.check(bundle.place()).map(|()| found)
 }
 
 fn diff_max(a: &[f32], b: &[f32]) -> f32 {

@@ -24,7 +24,7 @@ pub use ids::{
 pub use leased::{Facts, Frame, FrameKey, FrameKeys, FrameMeta};
 pub use map::AnomalyMap;
 pub use pixel::{Mosaic, PixelFormat};
-pub use pool::{Home, Lease, Memory, Origin, Pool, Slab};
+pub use pool::{Buffers, Home, Lease, Memory, NoBuffer, Origin, Pool, Slab};
 pub use precision::Precision;
 pub use projection::Projection;
 pub use tiling::{Framing, Grid, Tiling};

@@ -17,13 +17,15 @@ use super::views_stage::ViewsStage;
 use super::work::NOTICES_MAX;
 use crate::capture::Supervisor;
 use crate::capture::views::Matcher;
-use crate::frame::{Nanos, Pool};
+use crate::frame::{Buffers, Nanos, Pool};
 use crate::sys::clock::Clock;
 
 /// What all of them share.
 pub(super) struct Captures {
     /// Buffers of each camera.
     pub(super) frames: usize,
+    /// Makes memory that the engine reads where it lies, when there is such.
+    pub(super) buffers: Option<Arc<dyn Buffers>>,
     /// How far apart the frames of one part may come.
     pub(super) window: Nanos,
     pub(super) board: Arc<Board>,
@@ -71,6 +73,23 @@ impl Captures {
         (stages, Some(views))
     }
 
+    /// The buffers of a camera. What the engine does not read where it lies is copied or prepared on the
+    /// processor, so that memory of another kind costs time, and no part.
+    fn pool(&self, view: &StationCamera) -> Pool {
+        let bytes = view.camera.frame_bytes_max();
+        let made = self.buffers.as_ref().map(|of| Pool::made_by(&**of, self.frames, bytes));
+        match made {
+            Some(Ok(pool)) => return pool,
+            Some(Err(error)) => tracing::warn!(
+                camera = view.name,
+                error = &*error as &dyn std::error::Error,
+                "no memory that camera and GPU share; pictures are prepared on the processor"
+            ),
+            None => {}
+        }
+        Pool::new(self.frames, bytes)
+    }
+
     fn stage(
         &self,
         (at, view): (usize, StationCamera),
@@ -79,7 +98,7 @@ impl Captures {
     ) -> CaptureStage {
         CaptureStage {
             view: at,
-            pool: Pool::new(self.frames, view.camera.frame_bytes_max()),
+            pool: self.pool(&view),
             camera: view.camera,
             exit,
             supervisor: Supervisor::default(),

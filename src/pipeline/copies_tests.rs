@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::tests::{parts, run, spec};
@@ -10,8 +11,12 @@ use crate::capture::replay::{RecipeChoice, Replay, ReplayOptions, Source};
 use crate::capture::v4l2::model::Model;
 use crate::capture::v4l2::{V4l2, V4l2Options, Way};
 use crate::capture::{Camera, CameraError, CameraStats, Event};
-use crate::engine::{Engine, EngineError, ModelSpec};
-use crate::frame::{AnomalyMap, CameraId, Nanos, PixelFormat, Pool, RecipeId};
+use crate::engine::graph::CameraFrames;
+use crate::engine::{Engine, EngineError, FrameReader, FramesEngine, KINDS_MAX, ModelSpec};
+use crate::frame::{
+    AnomalyMap, Buffers, CameraId, Geometry, Memory, Nanos, NoBuffer, PixelFormat, Pool, RecipeId,
+    Slab,
+};
 use crate::judge::Outcome;
 use crate::sys::clock::RealClock;
 use crate::sys::notify::Notify;
@@ -84,8 +89,8 @@ impl Engine for Reader {
     }
 }
 
-/// Runs raw frames of this size through a line; where (camera, engine) saw them.
-fn addresses(dir: &Path, width: usize, height: usize) -> (Places, Places) {
+/// Runs raw frames of this size through a line; where the camera put them.
+fn run_raw(dir: &Path, (width, height): (usize, usize), engine: Box<dyn Engine>) -> Places {
     let folder = dir.join("frames");
     std::fs::create_dir(&folder).unwrap();
     for i in 0..FRAMES {
@@ -101,16 +106,24 @@ fn addresses(dir: &Path, width: usize, height: usize) -> (Places, Places) {
         camera: CameraId(0),
         faults: None,
     };
-    let (given, read) = (Seen::default(), Seen::default());
+    let given = Seen::default();
     let inner = Box::new(Replay::open(options, Arc::new(RealClock)).unwrap());
     let camera = Watched { inner, seen: Arc::clone(&given) };
     let (mut parts, seen) = parts(&dir.join("state"), Box::new(camera));
-    parts.engine = Box::new(Reader { spec: spec(), seen: Arc::clone(&read) });
+    parts.engine = engine;
     // A frame for each, so that none is refused for want of a buffer.
     parts.queue_frames = usize::from(FRAMES);
     run(parts).unwrap();
     assert!(seen.iter().all(|record| record.verdict.outcome() == Outcome::Pass));
-    (given.lock().unwrap().clone(), read.lock().unwrap().clone())
+    given.lock().unwrap().clone()
+}
+
+/// The same, looked at by the processor; where (camera, engine) saw them.
+fn addresses(dir: &Path, width: usize, height: usize) -> (Places, Places) {
+    let read = Seen::default();
+    let engine = Box::new(Reader { spec: spec(), seen: Arc::clone(&read) });
+    let given = run_raw(dir, (width, height), engine);
+    (given, read.lock().unwrap().clone())
 }
 
 #[test]
@@ -132,6 +145,102 @@ fn a_frame_of_another_size_is_made_into_the_one_input_buffer() {
     let places: BTreeSet<usize> = read.iter().map(|(at, _)| *at).collect();
     assert_eq!((given.len(), places.len()), (usize::from(FRAMES), 1));
     assert!(given.iter().all(|(at, _)| !places.contains(at)));
+}
+
+/// Memory of which a device is said to see the very addresses of the processor.
+struct Shared(Box<[u8]>);
+
+impl Slab for Shared {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+
+    fn memory(&self) -> Memory {
+        let host = self.0.as_ptr() as usize;
+        Memory::MappedPinned { host, device: host as u64 }
+    }
+}
+
+/// So many buffers of it.
+struct Device(AtomicUsize);
+
+impl Buffers for Device {
+    fn make(&self, bytes: usize) -> Result<Box<dyn Slab>, NoBuffer> {
+        let left = self.0.load(Ordering::SeqCst).checked_sub(1).ok_or("the device is full")?;
+        self.0.store(left, Ordering::SeqCst);
+        Ok(Box::new(Shared(vec![0; bytes].into())))
+    }
+}
+
+/// Reads frames where they lie; notes where that was.
+struct InPlace {
+    spec: ModelSpec,
+    frames: CameraFrames,
+    seen: Arc<Mutex<Vec<usize>>>,
+}
+
+impl FrameReader for InPlace {
+    fn frames(&self) -> &CameraFrames {
+        &self.frames
+    }
+
+    fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    fn read(&mut self, address: u64, out: &mut AnomalyMap) -> Result<(), EngineError> {
+        self.seen.lock().unwrap().push(address as usize);
+        out.values.fill(0.1);
+        out.score = 0.1;
+        Ok(())
+    }
+}
+
+/// Runs frames of twice the model's width through a line whose engine reads them where they lie, its
+/// device with memory for so many; where (camera, processor, device) saw them.
+fn by_a_device(dir: &Path, memory: usize) -> (Places, Places, Vec<usize>) {
+    let spec = spec();
+    let frames = CameraFrames {
+        format: PixelFormat::Rgb8,
+        width: spec.input_width * 2,
+        height: spec.input_height,
+        row_bytes: Some(spec.input_width * 6),
+        geometry: Geometry::WHOLE,
+    };
+    let (read, seen) = (Seen::default(), Arc::default());
+    let reader = InPlace { spec: spec.clone(), frames, seen: Arc::clone(&seen) };
+    let (made, readers) = crossbeam_channel::bounded::<Box<dyn FrameReader>>(1);
+    made.send(Box::new(reader)).unwrap();
+    let (ask, _asked) = crossbeam_channel::bounded(KINDS_MAX);
+    let pictures = Box::new(Reader { spec: spec.clone(), seen: Arc::clone(&read) });
+    let device = Arc::new(Device(memory.into()));
+    let engine = Box::new(FramesEngine::new(pictures, ask, readers, device));
+    let given = run_raw(dir, (frames.width, frames.height), engine);
+    let read = read.lock().unwrap().clone();
+    let seen = seen.lock().unwrap().clone();
+    (given, read, seen)
+}
+
+#[test]
+fn a_frame_in_memory_that_the_device_sees_is_read_by_it_where_the_camera_put_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (given, by_processor, by_device) = by_a_device(dir.path(), 1_000);
+    assert_eq!(by_processor, [], "nothing is prepared on the processor");
+    let given: Vec<usize> = given.iter().map(|(at, _)| *at).collect();
+    assert_eq!(given.len(), usize::from(FRAMES));
+    assert_eq!(given, by_device, "the same places, in order");
+}
+
+#[test]
+fn a_device_without_memory_for_all_buffers_leaves_the_frames_to_the_processor() {
+    let dir = tempfile::tempdir().unwrap();
+    let (given, by_processor, by_device) = by_a_device(dir.path(), 2);
+    assert_eq!((given.len(), by_processor.len()), (usize::from(FRAMES), usize::from(FRAMES)));
+    assert!(by_device.is_empty());
 }
 
 /// Runs a camera of the kernel through a line; its places, where (camera, engine) saw pictures, and

@@ -14,7 +14,7 @@ use super::progress::{Progress, Stage};
 use super::stage::{Outcome, Signals, TICK, panic_message};
 use super::work::{Decision, Input, Views, Work};
 use crate::calibrate::ClassLimit;
-use crate::engine::{Condition, Engine, EngineErrorKind, Eye, Held};
+use crate::engine::{Condition, Engine, EngineError, EngineErrorKind, Eye, Held};
 use crate::frame::{Frame, Framing, Geometry, Nanos, RecipeId, Tiling, VIEWS_MAX};
 use crate::judge::{Judge, Mask, Question, Reason, Verdict, combine};
 use crate::message::{CLASS_NONE, VerdictRecord, ViewResult, view_flags};
@@ -257,7 +257,7 @@ impl Examiner {
     }
 
     /// Judges one frame. Its buffer is free again as soon as the engine's input is made; where the
-    /// frame is the input already, when the engine has answered.
+    /// frame is the input already, or the engine reads it where it lies, when the engine has answered.
     fn examine(&mut self, frame: &mut Option<Frame>, task: &Task<'_>) -> Verdict {
         self.nothing();
         let in_time = || task.clock.now() <= task.deadline;
@@ -269,19 +269,12 @@ impl Examiner {
         // The limit holds for parts seen as its good parts were. Without one nothing can pass.
         let framing = limit.map_or(Framing::WHOLE, ClassLimit::framing);
         self.geometry = framing.geometry;
-        let Some(taken) = frame.as_ref() else { return Verdict::invalid(Reason::FrameLost) };
-        let Some(held) = self.prepare(taken, &framing) else {
+        if frame.is_none() {
+            return Verdict::invalid(Reason::FrameLost);
+        }
+        let Some(answered) = self.look(frame, &framing, in_time) else {
             return Verdict::invalid(Reason::FrameDamaged);
         };
-        if held == Held::Nothing && !self.keeps_frames {
-            *frame = None;
-        }
-        let view = frame.as_ref().filter(|_| held == Held::Picture).and_then(|f| f.view().ok());
-        let own = view.and_then(|view| self.eye.as_is(&framing, &view));
-        let answered = self.eye.look(own, in_time);
-        if !self.keeps_frames {
-            *frame = None;
-        }
         match answered {
             Ok(true) => {}
             // The rest of its tiles would come too late.
@@ -301,6 +294,36 @@ impl Examiner {
         };
         self.judge.set_size(self.eye.map_size());
         self.judge.judge(&question, &mut self.mask)
+    }
+
+    /// Has the engine read the frame where it lies, or prepares its picture and looks at that; false
+    /// when there was no time for all of its tiles, `None` when the frame cannot be used.
+    fn look(
+        &mut self,
+        frame: &mut Option<Frame>,
+        framing: &Framing,
+        in_time: impl FnMut() -> bool,
+    ) -> Option<Result<bool, EngineError>> {
+        let taken = frame.as_ref()?;
+        if self.eye.reads(framing, taken) {
+            self.picture = (taken.meta.width, taken.meta.height);
+            let answered = self.eye.read(framing, taken);
+            if !self.keeps_frames {
+                *frame = None;
+            }
+            return Some(answered.map(|()| true));
+        }
+        let held = self.prepare(taken, framing)?;
+        if held == Held::Nothing && !self.keeps_frames {
+            *frame = None;
+        }
+        let view = frame.as_ref().filter(|_| held == Held::Picture).and_then(|f| f.view().ok());
+        let own = view.and_then(|view| self.eye.as_is(framing, &view));
+        let answered = self.eye.look(own, in_time);
+        if !self.keeps_frames {
+            *frame = None;
+        }
+        Some(answered)
     }
 
     /// Nothing is shown of the frame: it was not looked at, or that went wrong.

@@ -205,6 +205,7 @@ impl Line {
             cameras: names,
         };
 
+        let buffers = parts.engine.buffers();
         let examiner = Examiner::new(parts.engine, recipes.tilings());
         let cameras = parts.cameras.len();
         let frames =
@@ -273,6 +274,7 @@ impl Line {
         };
         let captures = Captures {
             frames,
+            buffers,
             window: Nanos(0).plus_ms(parts.window_ms_max),
             board: Arc::clone(&board),
             progress: progress.clone(),

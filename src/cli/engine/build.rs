@@ -8,10 +8,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::camera::CameraArgs;
 use super::{EngineArgs, GpuArgs};
 use crate::engine::bundle::Bundle;
-use crate::engine::tensorrt::{self, TensorRt};
-use crate::frame::Precision;
+use crate::engine::tensorrt::{self, Target, TensorRt};
 use crate::sys::clock::{Clock, RealClock};
 
 /// Time between two steps of the spinner.
@@ -24,6 +24,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIR")]
     engine: String,
     #[command(flatten)]
+    camera: CameraArgs,
+    #[command(flatten)]
     gpu: GpuArgs,
 }
 
@@ -32,30 +34,35 @@ pub(super) struct Args {
 /// reproduce the golden pictures. Engines that were built before stay as they are.
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let bundle = Bundle::load(&EngineArgs::source_named(&args.engine))?;
-    let precision = Precision::from(args.gpu.precision);
+    let frames = args.camera.frames()?;
+    let precision = args.gpu.precision.into();
+    let target = Target { bundle: &bundle, precision, frames: frames.as_ref() };
     let tensorrt = TensorRt::open(args.gpu.library_dir.as_deref())?;
     println!("{}: {}", bundle.place(), bundle.manifest().name);
     println!("  library  {}", tensorrt.version());
+    if let Some(frames) = &frames {
+        println!("  frames   {frames}");
+    }
     let started = RealClock.now();
     let spinner = spinner("building; Ctrl-C ends it, nothing half-built stays");
     if tensorrt.device().is_none() {
         // TensorRT for RTX: what it builds here shows that the model can be built, no more.
-        let built = tensorrt.build(&bundle, precision, &BTreeSet::new(), &[])?;
+        let built = tensorrt.build(target, &BTreeSet::new(), &[])?;
         spinner.finish_and_clear();
         let seconds = RealClock.now().since(started).as_ms() / 1e3;
         println!("  built    {} bytes in {seconds:.1} s", built.plan.len());
         println!("not kept: there is no NVIDIA GPU here to run it on");
         return Ok(ExitCode::SUCCESS);
     }
-    let key = tensorrt.key(&bundle, precision)?;
+    let key = tensorrt.key(target)?;
     println!("  for      {}", key.describe());
-    let (_, record) = tensorrt.build_into(&bundle, precision, &args.gpu.plans)?;
+    let (_, record) = tensorrt.build_into(target, &args.gpu.plans)?;
     spinner.finish_and_clear();
     println!("  built    in {:.1} s", RealClock.now().since(started).as_ms() / 1e3);
     println!(
         "  golden   pictures reproduced within {:.2e}, allowed {:.2e}",
         record.golden_diff_max,
-        precision.diff_allowed(&bundle)
+        target.diff_allowed()
     );
     if !record.kept_fp32.is_empty() {
         println!("  32 bits  kept by {}: wrong in 16 on this GPU", record.kept_fp32.join(", "));

@@ -3,6 +3,7 @@
 
 mod bench;
 mod build;
+mod camera;
 mod export;
 
 use std::path::PathBuf;
@@ -77,6 +78,8 @@ impl GpuArgs {
             library_dir: self.library_dir.clone(),
             plans_dir: self.plans.clone(),
             precision: self.precision.into(),
+            // Tools look at pictures from files, which lie in memory of the processor.
+            raw_frames: false,
         }
     }
 }

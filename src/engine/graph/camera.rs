@@ -6,6 +6,8 @@
 //! station's CPU within a level. Normalisation is in the model already, and all that follows
 //! stays as it is. The frame is one tensor of bytes, `[1, rows, bytes of a row]`, whatever the format.
 
+use std::fmt;
+
 use tract_onnx::pb;
 
 use super::GraphError;
@@ -40,6 +42,24 @@ impl CameraFrames {
         let row = self.row_bytes.unwrap_or_else(|| self.format.row_bytes(self.width));
         [1, self.format.rows(self.height), row]
     }
+
+    /// Bytes of the input [`FRAME`], padding of the last row included.
+    pub fn bytes(&self) -> usize {
+        self.shape().iter().product()
+    }
+}
+
+/// In one line, the same for the same input: rows are only told when they are padded.
+impl fmt::Display for CameraFrames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { format, width, height, geometry, .. } = self;
+        write!(f, "{format} {width}x{height}")?;
+        let [_, _, row] = self.shape();
+        if row != format.row_bytes(*width) {
+            write!(f, " in rows of {row} bytes")?;
+        }
+        write!(f, ", {geometry}")
+    }
 }
 
 /// Puts the preprocessing of these frames in front of `model`, whose input `input` is a picture of
@@ -64,9 +84,7 @@ pub fn for_camera(
     whole.initializer.splice(0..0, front.initializer);
     whole.input.retain(|i| i.name != input);
     whole.input.splice(0..0, front.input);
-    let value =
-        format!("{} {}x{}, {}", frames.format, frames.width, frames.height, frames.geometry);
-    let key = "camera".to_owned();
+    let (key, value) = ("camera".to_owned(), frames.to_string());
     composed.metadata_props.push(pb::StringStringEntryProto { key, value });
     Ok(composed)
 }

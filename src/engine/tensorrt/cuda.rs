@@ -1,6 +1,6 @@
 //! The CUDA device: what it is, and memory that it and the processor share.
 //!
-//! Beside `ffi` the one file here with unsafe code. The driver is found at run time. It is asked
+//! Beside `ffi` and `slab` the one file here with unsafe code. The driver is found at run time. It is asked
 //! first: without a driver the library of TensorRT answers garbage instead of an error.
 #![allow(unsafe_code)]
 
@@ -116,7 +116,7 @@ fn tegra_release() -> Option<String> {
     text.lines().next().map(str::to_owned)
 }
 
-fn cuda(what: &'static str) -> impl Fn(DriverError) -> EngineError {
+pub(super) fn cuda(what: &'static str) -> impl Fn(DriverError) -> EngineError {
     move |e| EngineError::with_source(EngineErrorKind::Backend, what, e)
 }
 
@@ -184,10 +184,9 @@ impl Drop for Shared {
     }
 }
 
-/// A queue of work of its own, and the recorded run in it.
+/// A queue of work of its own.
 pub(super) struct Stream {
     stream: sys::CUstream,
-    recorded: Option<sys::CUgraphExec>,
     device: Arc<Device>,
 }
 
@@ -200,7 +199,7 @@ impl Stream {
     pub(super) fn new(device: &Arc<Device>) -> Result<Self, EngineError> {
         let stream = result::stream::create(result::stream::StreamKind::NonBlocking)
             .map_err(cuda("cannot make a CUDA stream"))?;
-        Ok(Self { stream, recorded: None, device: Arc::clone(device) })
+        Ok(Self { stream, device: Arc::clone(device) })
     }
 
     /// For calls that put work into it.
@@ -218,15 +217,15 @@ impl Stream {
             .map_err(cuda("the GPU failed to run the model"))
     }
 
-    /// Records what `work` puts into the stream as one CUDA graph, to be run by
-    /// [`Self::run_recorded`]: one launch instead of one for each kernel.
+    /// Records what `work` puts into the stream as one CUDA graph: one launch instead of one for each
+    /// kernel.
     ///
     /// # Errors
     /// `Backend` when it cannot be recorded; the stream is then as before.
     pub(super) fn record(
-        &mut self,
+        &self,
         work: impl FnOnce(*mut c_void) -> Result<(), EngineError>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Recorded, EngineError> {
         let cannot = cuda("the run cannot be recorded as a CUDA graph");
         let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the stream is ours, and capturing is ended in any case below.
@@ -242,24 +241,42 @@ impl Stream {
         let graph = graph.map_err(&cannot)?;
         // SAFETY: the graph was answered by the driver and is destroyed once; the recorded run
         // does not need it.
-        unsafe {
-            let recorded = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0));
+        let run = unsafe {
+            let run = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0));
             let _ = result::graph::destroy(graph);
-            self.recorded = Some(recorded.map_err(&cannot)?);
-        }
-        Ok(())
+            run.map_err(&cannot)?
+        };
+        Ok(Recorded { run, device: Arc::clone(&self.device) })
     }
 
-    /// Puts the recorded run into the stream; false when nothing was recorded.
+    /// Puts a recorded run into the stream.
     ///
     /// # Errors
     /// `Backend` when the driver refuses.
-    pub(super) fn run_recorded(&self) -> Result<bool, EngineError> {
-        let Some(recorded) = self.recorded else { return Ok(false) };
-        // SAFETY: recorded on this stream, destroyed with it.
-        unsafe { result::graph::launch(recorded, self.stream) }
-            .map_err(cuda("the GPU refuses the recorded run"))?;
-        Ok(true)
+    pub(super) fn launch(&self, recorded: &Recorded) -> Result<(), EngineError> {
+        // SAFETY: the recorded run lives as long as its value, and is launched on the device that it was
+        // recorded on.
+        unsafe { result::graph::launch(recorded.run, self.stream) }
+            .map_err(cuda("the GPU refuses the recorded run"))
+    }
+}
+
+/// A recorded run. It refers to the memory and the engine that it was recorded with; who launches it
+/// keeps them.
+pub(super) struct Recorded {
+    run: sys::CUgraphExec,
+    device: Arc<Device>,
+}
+
+// SAFETY: a pointer that the driver takes on any thread; one owner.
+unsafe impl Send for Recorded {}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        if self.device.enter().is_ok() {
+            // SAFETY: instantiated once, destroyed once; each launch was waited for.
+            let _ = unsafe { result::graph::exec_destroy(self.run) };
+        }
     }
 }
 
@@ -271,9 +288,6 @@ impl Drop for Stream {
         // SAFETY: made by this value, destroyed once, after its work is done.
         unsafe {
             let _ = result::stream::synchronize(self.stream);
-            if let Some(recorded) = self.recorded {
-                let _ = result::graph::exec_destroy(recorded);
-            }
             let _ = result::stream::destroy(self.stream);
         }
     }

@@ -1,39 +1,45 @@
 //! The engine of the product: a TensorRT plan on an NVIDIA GPU.
 //!
 //! Nothing of NVIDIA's is needed to build this program: the CUDA driver and TensorRT are found when
-//! it runs, and a machine without them runs the same program on the CPU. `ffi` and `cuda` hold
-//! everything unsafe; [`plan`] keeps what was built; [`TensorRtEngine`] runs it.
+//! it runs, and a machine without them runs the same program on the CPU. `ffi`, `cuda` and `slab` hold
+//! everything unsafe; [`plan`] keeps what was built; [`TensorRtEngine`] runs it, on pictures or on the
+//! frames of a camera where they lie.
 //!
 //! The driver is asked before the library: without a driver TensorRT answers garbage pointers.
 //! Only TensorRT for RTX builds without a GPU, which is how the whole way up to the plan is tried
 //! on machines that have none (`tests/rtx.rs`).
 //!
-//! The precision is that of the ONNX file (a strongly typed network), which [`Precision`] writes.
+//! The precision is that of the ONNX file (a strongly typed network), which [`Precision`](crate::frame::Precision) writes.
 //! Every engine is proved by the bundle's golden pictures before it is used: TensorRT 10.3 is known
 //! to compute some 16-bit vision transformers wrongly.
 
 mod cuda;
 mod ffi;
+mod frames;
 mod plan;
 mod precision;
 mod runner;
+mod runs;
+mod slab;
 mod table;
+mod target;
 mod version;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use self::cuda::Device;
 use self::ffi::{DataType, Library, Network, Runtime, Tensor};
-use super::bundle::Bundle;
 use super::{EngineError, EngineErrorKind};
-use crate::frame::Precision;
+use crate::frame::Buffers;
 use crate::sys::fs;
 use crate::sys::hash::sha256_hex;
 pub use cuda::DeviceInfo;
-pub use plan::{Listed, PlanKey, PlanRecord, list};
+pub(super) use frames::Readers;
+pub use plan::{FramesKey, Listed, PlanKey, PlanRecord, list};
 pub use runner::TensorRtEngine;
+pub use target::Target;
 pub use version::{Family, Version};
 
 /// Working memory beside the weights that an engine may use unless said otherwise, in bytes: what
@@ -48,6 +54,10 @@ pub struct TensorRt {
     /// `None`: TensorRT for RTX on a machine without a GPU; it builds, and runs nothing.
     device: Option<Arc<Device>>,
 }
+
+/// One build at a time in this process: the builder measures kernels, and another one's would be in the
+/// way.
+static BUILDING: Mutex<()> = Mutex::new(());
 
 /// What is built from a model.
 #[derive(Debug)]
@@ -89,86 +99,82 @@ impl TensorRt {
         self.device.as_deref().map(Device::info)
     }
 
-    /// What a plan of this bundle on this machine is bound to.
+    /// Memory for cameras that the GPU reads where it lies; `None` without a GPU.
+    pub fn buffers(&self) -> Option<Arc<dyn Buffers>> {
+        let device = Arc::clone(self.device.as_ref()?);
+        Some(Arc::new(slab::PinnedBuffers(device)))
+    }
+
+    /// What a plan of this target on this machine is bound to.
     ///
     /// # Errors
-    /// `Backend` without a GPU.
-    pub fn key(&self, bundle: &Bundle, precision: Precision) -> Result<PlanKey, EngineError> {
+    /// `Backend` without a GPU, `Input` when no engine can read such frames.
+    pub fn key(&self, target: Target<'_>) -> Result<PlanKey, EngineError> {
         Ok(PlanKey {
-            model_sha256: bundle.manifest().model.sha256.clone(),
+            model_sha256: target.bundle.manifest().model.sha256.clone(),
             library: self.version().to_string(),
             device: self.device.as_ref().ok_or_else(no_gpu)?.info().clone(),
-            precision,
+            precision: target.precision,
             workspace_bytes_max: WORKSPACE_BYTES_MAX,
+            frames: target.frames_key()?,
         })
     }
 
-    /// Parses the bundle's model, checks its tensors against the manifest and builds it, the nodes
+    /// Parses the target's model, checks its tensors against the manifest and builds it, the nodes
     /// in `keep` in 32 bits. Takes from seconds to many minutes. `timings` are those of an earlier
     /// build, or empty.
     ///
     /// # Errors
-    /// `Foreign` when the tensors are not the manifest's, `Backend` with the library's words.
+    /// `Foreign` when the tensors are not the manifest's, `Input` when no engine can read such frames,
+    /// `Backend` with the library's words.
     pub fn build(
         &self,
-        bundle: &Bundle,
-        precision: Precision,
+        target: Target<'_>,
         keep: &BTreeSet<String>,
         timings: &[u8],
     ) -> Result<Built, EngineError> {
         if let Some(device) = &self.device {
             device.enter()?;
         }
-        let network = Network::parse(&self.library, &precision.onnx(bundle, keep)?)?;
+        let network = Network::parse(&self.library, &target.onnx(keep)?)?;
         let (inputs, outputs) = network.tensors();
-        check(bundle, &inputs, &outputs)?;
+        check(target, &inputs, &outputs)?;
         let (plan, timings) = network.build(WORKSPACE_BYTES_MAX, timings)?;
         Ok(Built { plan, timings })
     }
 
-    /// The engine of a plan that was built in `precision`, not proved yet.
+    /// The engine of a plan, not proved yet.
     ///
     /// # Errors
     /// `Backend` without a GPU or when the library refuses the plan, `Foreign` when its tensors are
     /// not the manifest's.
-    pub fn load(
-        &self,
-        bundle: &Bundle,
-        precision: Precision,
-        plan: &[u8],
-    ) -> Result<TensorRtEngine, EngineError> {
+    pub fn load(&self, target: Target<'_>, plan: &[u8]) -> Result<TensorRtEngine, EngineError> {
         if let Some(device) = &self.device {
             device.enter()?;
         }
         let engine = Runtime::new(&self.library)?.load(plan)?;
         let device = self.device.as_ref().ok_or_else(no_gpu)?;
-        let (inputs, outputs): (Vec<_>, Vec<_>) = engine
-            .tensors()
-            .into_iter()
-            .partition(|tensor| tensor.name == bundle.manifest().input.name);
-        check(bundle, &inputs, &outputs)?;
-        TensorRtEngine::on_gpu(bundle, precision, engine.context()?, device)
+        let input = target.input();
+        let (inputs, outputs): (Vec<_>, Vec<_>) =
+            engine.tensors().into_iter().partition(|tensor| tensor.name == input.name);
+        check(target, &inputs, &outputs)?;
+        TensorRtEngine::on_gpu(target.bundle, (input, target.precision), engine.context()?, device)
     }
 
-    /// The proved engine of the bundle from the plan in `folder`, which is built and kept there
+    /// The proved engine of the target from the plan in `folder`, which is built and kept there
     /// when there is none for this machine. A plan that is damaged, foreign, refused or does not
     /// reproduce the golden pictures is told in the log and built anew; the new one only replaces it
     /// when it is proved.
     ///
     /// # Errors
     /// As [`Self::build`] and [`super::self_check`]; `Io` when the plan cannot be kept.
-    pub fn engine(
-        &self,
-        bundle: &Bundle,
-        precision: Precision,
-        folder: &Path,
-    ) -> Result<TensorRtEngine, EngineError> {
-        match self.kept(bundle, precision, folder) {
+    pub fn engine(&self, target: Target<'_>, folder: &Path) -> Result<TensorRtEngine, EngineError> {
+        match self.kept(target, folder) {
             Ok(Some(engine)) => return Ok(engine),
             Ok(None) => tracing::info!("no engine was built for this machine yet: building"),
             Err(e) => tracing::warn!(error = %chain(&e), "the engine that was built is not used"),
         }
-        Ok(self.build_into(bundle, precision, folder)?.0)
+        Ok(self.build_into(target, folder)?.0)
     }
 
     /// The proved engine of the plan in `folder`; `None` when there is none for this machine.
@@ -177,15 +183,14 @@ impl TensorRt {
     /// When the plan cannot be used.
     pub fn kept(
         &self,
-        bundle: &Bundle,
-        precision: Precision,
+        target: Target<'_>,
         folder: &Path,
     ) -> Result<Option<TensorRtEngine>, EngineError> {
-        let Some(plan) = plan::read(folder, &self.key(bundle, precision)?)? else {
+        let Some(plan) = plan::read(folder, &self.key(target)?)? else {
             return Ok(None);
         };
-        let mut engine = self.load(bundle, precision, &plan)?;
-        super::self_check_within(&mut engine, bundle, precision.diff_allowed(bundle))?;
+        let mut engine = self.load(target, &plan)?;
+        target.proof()?.measure(&mut engine)?.check(target.bundle.place())?;
         Ok(Some(engine))
     }
 
@@ -195,15 +200,16 @@ impl TensorRt {
     /// As [`Self::engine`].
     pub fn build_into(
         &self,
-        bundle: &Bundle,
-        precision: Precision,
+        target: Target<'_>,
         folder: &Path,
     ) -> Result<(TensorRtEngine, PlanRecord), EngineError> {
-        let key = self.key(bundle, precision)?;
+        let key = self.key(target)?;
+        // What is guarded is nothing that a panic could leave half done.
+        let _alone = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
         let timings_file = folder.join(format!("{}.timings", self.timings_name(&key)));
         // Only saves time: without it the kernels are measured again.
         let timings = fs::read_limited(&timings_file, TIMINGS_BYTES_MAX).unwrap_or_default();
-        let proved = precision::build(self, bundle, precision, timings)?;
+        let proved = precision::build(self, target, timings)?;
         let record = PlanRecord {
             key,
             kept_fp32: proved.kept_fp32,
@@ -242,16 +248,13 @@ fn chain(error: &EngineError) -> String {
     text
 }
 
-/// Whether a network or engine has the tensors of the manifest.
-fn check(bundle: &Bundle, inputs: &[Tensor], outputs: &[Tensor]) -> Result<(), EngineError> {
+/// Whether a network or engine has the outputs of the manifest, and the input that is wanted.
+fn check(target: Target<'_>, inputs: &[Tensor], outputs: &[Tensor]) -> Result<(), EngineError> {
+    let bundle = target.bundle;
     let manifest = bundle.manifest();
-    let (input, output) = (&manifest.input, &manifest.output);
+    let output = &manifest.output;
     let shape = |sizes: &[usize]| sizes.iter().map(|size| *size as i64).collect::<Vec<i64>>();
-    let wanted_input = Tensor {
-        name: input.name.clone(),
-        shape: shape(&[1, input.height, input.width, 3]),
-        data_type: DataType::Uint8,
-    };
+    let wanted_input = target.input();
     let wanted_outputs = [
         Tensor {
             name: output.anomaly_map.clone(),

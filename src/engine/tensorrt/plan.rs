@@ -40,6 +40,20 @@ pub struct PlanKey {
     pub precision: Precision,
     /// Bound of the working memory, in bytes.
     pub workspace_bytes_max: usize,
+    /// The frames that it reads; `None`: pictures of the model's size, as in every plan of a program
+    /// that knew no others, whose records and names stay as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frames: Option<FramesKey>,
+}
+
+/// The frames that a plan reads as they lie in memory.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct FramesKey {
+    /// Format, size and what of them the model sees, in one line.
+    pub frames: String,
+    /// SHA-256 (hex) of the graph that makes the model's picture of them: another program may make
+    /// another one.
+    pub graph_sha256: String,
 }
 
 /// What is written beside a plan.
@@ -68,10 +82,12 @@ impl PlanKey {
     /// In one line.
     pub fn describe(&self) -> String {
         let (major, minor) = self.device.compute_capability;
+        let frames = self.frames.as_ref().map(|key| format!(" for frames {}", key.frames));
         format!(
-            "model {} in {} on {} (compute capability {major}.{minor}, driver for CUDA {}.{}) by {}",
+            "model {} in {}{} on {} (compute capability {major}.{minor}, driver for CUDA {}.{}) by {}",
             &self.model_sha256[..8.min(self.model_sha256.len())],
             self.precision,
+            frames.unwrap_or_default(),
             self.device.name,
             self.device.driver / 1000,
             self.device.driver % 1000 / 10,
@@ -229,7 +245,13 @@ mod tests {
             },
             precision: Precision::Fp16,
             workspace_bytes_max: 1 << 30,
+            frames: None,
         }
+    }
+
+    fn for_frames(frames: &str, graph_sha256: &str) -> PlanKey {
+        let (frames, graph_sha256) = (frames.to_owned(), graph_sha256.to_owned());
+        PlanKey { frames: Some(FramesKey { frames, graph_sha256 }), ..key() }
     }
 
     fn record(key: PlanKey) -> PlanRecord {
@@ -252,6 +274,9 @@ mod tests {
             PlanKey { device: DeviceInfo { memory_bytes: 16 << 30, ..key().device }, ..key() },
             PlanKey { device: DeviceInfo { tegra_release: None, ..key().device }, ..key() },
             PlanKey { workspace_bytes_max: 1, ..key() },
+            for_frames("Mono8 64x48", "a"),
+            for_frames("Mono8 64x48", "b"),
+            for_frames("Mono8 64x49", "b"),
         ];
         for other in others {
             assert!(read(&folder, &other).unwrap().is_none(), "{other:?}");
@@ -269,6 +294,27 @@ mod tests {
         let listed = list(&folder).unwrap();
         assert_eq!(listed.len(), 2);
         assert!(listed.iter().any(|one| *one.record.as_ref().unwrap() == record(key())));
+    }
+
+    #[test]
+    fn a_plan_says_which_frames_it_reads() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = for_frames("BayerRG8 1920x1200, the whole picture", "a");
+        write(dir.path(), &record(key.clone()), b"the plan").unwrap();
+        assert_eq!(read(dir.path(), &key).unwrap().unwrap(), b"the plan");
+        let listed = list(dir.path()).unwrap().remove(0).record.unwrap();
+        let text = listed.key.describe();
+        assert!(text.contains("in 16 bits for frames BayerRG8 1920x1200"), "{text}");
+    }
+
+    #[test]
+    fn plans_of_programs_that_knew_no_frames_stay_good_under_their_names() {
+        let old = format!(
+            r#"{{"model_sha256":"{}","library":"TensorRT 10.3.0","device":{{"name":"Orin","compute_capability":[8,7],"driver":12060,"multiprocessors":8,"memory_bytes":8589934592,"tegra_release":"R36, REVISION: 4.3"}},"precision":"fp16","workspace_bytes_max":1073741824}}"#,
+            key().model_sha256
+        );
+        assert_eq!(serde_json::to_string(&key()).unwrap(), old);
+        assert_eq!(serde_json::from_str::<PlanKey>(&old).unwrap(), key());
     }
 
     #[test]

@@ -3,14 +3,16 @@
 //! Where an engine in 16 bits misses the golden answers, the layers at fault are searched and keep 32
 //! bits; each step of the search builds an engine.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use prost::Message;
 
+use super::target::{Proof, Target};
 use super::{Built, TensorRt, TensorRtEngine, chain};
 use crate::engine::bundle::Bundle;
 use crate::engine::graph::{Layer, SearchError, layers, search};
-use crate::engine::{EngineError, EngineErrorKind, measure};
+use crate::engine::{EngineError, EngineErrorKind};
 use crate::frame::Precision;
 
 /// Most engines built in one search; on a Jetson each may take minutes.
@@ -26,14 +28,14 @@ impl Precision {
     }
 
     /// The ONNX file of this arithmetic; the named nodes keep 32 bits.
-    pub(super) fn onnx(
+    pub(super) fn onnx<'a>(
         self,
-        bundle: &Bundle,
+        bundle: &'a Bundle,
         keep: &BTreeSet<String>,
-    ) -> Result<Vec<u8>, EngineError> {
+    ) -> Result<Cow<'a, [u8]>, EngineError> {
         match self {
-            Self::Fp16 => Ok(bundle.half_graph(keep)?.encode_to_vec()),
-            Self::Fp32 => Ok(bundle.model().to_vec()),
+            Self::Fp16 => Ok(Cow::Owned(bundle.half_graph(keep)?.encode_to_vec())),
+            Self::Fp32 => Ok(Cow::Borrowed(bundle.model())),
         }
     }
 }
@@ -48,17 +50,17 @@ pub(super) struct Proved {
     pub(super) golden_diff_max: f32,
 }
 
-/// Builds the bundle's engine in `precision` and proves it.
+/// Builds an engine and proves it.
 ///
 /// # Errors
 /// `SelfCheck` when the golden answers are missed, with every layer in 32 bits, too; else as
 /// [`TensorRt::build`] and [`TensorRt::load`].
 pub(super) fn build(
     tensorrt: &TensorRt,
-    bundle: &Bundle,
-    precision: Precision,
+    target: Target<'_>,
     timings: Vec<u8>,
 ) -> Result<Proved, EngineError> {
+    let Target { bundle, precision, .. } = target;
     let layers = match precision {
         Precision::Fp16 => layers(&bundle.graph()?).map_err(|e| {
             let what = format!("{}: the layers of the model cannot be told apart", bundle.place());
@@ -67,11 +69,12 @@ pub(super) fn build(
         // Nothing to search for.
         Precision::Fp32 => Vec::new(),
     };
-    let allowed = precision.diff_allowed(bundle);
+    let proof = target.proof()?;
+    let allowed = proof.diff_allowed;
     let mut timings = timings;
     let mut best: Option<(BTreeSet<usize>, Proved)> = None;
     let found = search(layers.len(), allowed, CHECKS_MAX, |kept: &BTreeSet<usize>| {
-        let proved = one(tensorrt, bundle, precision, (&layers, kept), &timings)?;
+        let proved = one(tensorrt, (target, &proof), (&layers, kept), &timings)?;
         let diff = proved.golden_diff_max;
         timings.clone_from(&proved.built.timings);
         tracing::info!(
@@ -98,7 +101,7 @@ pub(super) fn build(
     let proved = match best {
         Some((kept, proved)) if kept == found.kept => proved,
         // Of several that were right another one was chosen: it is made again, and proved again.
-        _ => one(tensorrt, bundle, precision, (&layers, &found.kept), &timings)?,
+        _ => one(tensorrt, (target, &proof), (&layers, &found.kept), &timings)?,
     };
     // `<=` is false for NaN.
     if proved.golden_diff_max <= allowed { Ok(proved) } else { Err(changed(bundle)) }
@@ -116,16 +119,15 @@ fn changed(bundle: &Bundle) -> EngineError {
 
 fn one(
     tensorrt: &TensorRt,
-    bundle: &Bundle,
-    precision: Precision,
+    (target, proof): (Target<'_>, &Proof<'_>),
     (layers, kept): (&[Layer], &BTreeSet<usize>),
     timings: &[u8],
 ) -> Result<Proved, EngineError> {
     let kept: Vec<&Layer> = kept.iter().filter_map(|at| layers.get(*at)).collect();
     let nodes = kept.iter().flat_map(|layer| layer.nodes.iter().cloned()).collect();
-    let built = tensorrt.build(bundle, precision, &nodes, timings)?;
-    let mut engine = tensorrt.load(bundle, precision, &built.plan)?;
-    let found = measure(&mut engine, bundle).inspect_err(|e| {
+    let built = tensorrt.build(target, &nodes, timings)?;
+    let mut engine = tensorrt.load(target, &built.plan)?;
+    let found = proof.measure(&mut engine).inspect_err(|e| {
         tracing::warn!(error = %chain(e), "an engine that was built does not run");
     })?;
     Ok(Proved {

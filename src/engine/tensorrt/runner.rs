@@ -1,24 +1,26 @@
 //! Runs a plan, picture by picture.
 //!
-//! Input and outputs lie in memory that processor and GPU share, at addresses that never change. The
-//! first run warms the engine up; the next one is recorded as a CUDA graph, and all later ones launch
-//! that. The processor waits once a picture, for the result.
+//! Outputs lie in memory that processor and GPU share, at addresses that never change; the input lies in
+//! such memory of the engine's own, or where a camera wrote it. [`super::runs`] says in which order
+//! the device is called. The processor waits once a picture, for the result.
 
-use std::ffi::c_void;
 use std::sync::Arc;
 
-use super::cuda::{Device, Shared, Stream};
-use super::ffi::Context;
+use super::cuda::{Device, Recorded, Shared, Stream};
+use super::ffi::{Context, Tensor};
+use super::runs::{Driver, Runs};
 use crate::engine::bundle::Bundle;
 use crate::engine::{Engine, EngineError, EngineErrorKind, ModelSpec};
 use crate::frame::{AnomalyMap, Precision};
 
 /// What runs one picture: the GPU, or a script in tests.
 trait Run: Send {
-    /// Where the picture goes.
+    /// The engine's own input.
     fn input(&mut self) -> &mut [u8];
-    /// Runs the model and waits for its answer.
+    /// Runs the model on its own input and waits for its answer.
     fn run(&mut self) -> Result<(), EngineError>;
+    /// The same on input that lies where the device sees it at `address`, as long as this runs.
+    fn run_at(&mut self, address: u64) -> Result<(), EngineError>;
     /// Map and score of the last run, as 32-bit floats in memory.
     fn outputs(&self) -> (&[u8], &[u8]);
 }
@@ -30,41 +32,67 @@ pub struct TensorRtEngine {
 }
 
 impl TensorRtEngine {
+    /// `input` is the tensor that the engine takes.
     pub(super) fn on_gpu(
         bundle: &Bundle,
-        precision: Precision,
+        (input, precision): (Tensor, Precision),
         context: Context,
         device: &Arc<Device>,
     ) -> Result<Self, EngineError> {
         let spec = ModelSpec { precision, ..bundle.spec() };
         let output = &bundle.manifest().output;
-        let float = size_of::<f32>();
+        let bytes = input.shape.iter().map(|side| *side as usize).product();
+        let map_bytes = spec.map_width * spec.map_height * size_of::<f32>();
         let mut gpu = Gpu {
-            context,
-            input: Shared::new(device, spec.input_bytes())?,
-            map: Shared::new(device, spec.map_width * spec.map_height * float)?,
-            score: Shared::new(device, float)?,
-            stream: Stream::new(device)?,
-            runs: 0,
-            device: Arc::clone(device),
+            input: Shared::new(device, bytes)?,
+            map: Shared::new(device, map_bytes)?,
+            score: Shared::new(device, size_of::<f32>())?,
+            runs: Runs::new(Cuda {
+                stream: Stream::new(device)?,
+                context,
+                input: input.name,
+                device: Arc::clone(device),
+            }),
         };
-        gpu.context.set_address(&bundle.manifest().input.name, gpu.input.address())?;
-        gpu.context.set_address(&output.anomaly_map, gpu.map.address())?;
-        gpu.context.set_address(&output.score, gpu.score.address())?;
+        let context = &mut gpu.runs.driver_mut().context;
+        context.set_address(&output.anomaly_map, gpu.map.address())?;
+        context.set_address(&output.score, gpu.score.address())?;
         Ok(Self { spec, run: Box::new(gpu) })
     }
-}
 
-impl Engine for TensorRtEngine {
-    fn spec(&self) -> &ModelSpec {
-        &self.spec
+    /// Runs the model on `input`, the bytes of its input tensor: a picture of the model's size, or a
+    /// frame. Overwrites `out`, which is all NaN when that fails.
+    ///
+    /// # Errors
+    /// `Input` when the tensor has another length, `Backend` when the GPU fails.
+    pub(super) fn answer(&mut self, input: &[u8], out: &mut AnomalyMap) -> Result<(), EngineError> {
+        self.spec.clear(out);
+        let own = self.run.input();
+        if own.len() != input.len() {
+            let what = format!("{} bytes, but the engine takes {}", input.len(), own.len());
+            return Err(EngineError::new(EngineErrorKind::Input, what));
+        }
+        own.copy_from_slice(input);
+        self.run.run()?;
+        self.take_answer(out)
     }
 
-    fn infer(&mut self, input: &[u8], out: &mut AnomalyMap) -> Result<(), EngineError> {
+    /// The same on an input tensor that lies where the device sees it at `address`; it is not read any
+    /// more when this returns.
+    ///
+    /// # Errors
+    /// `Backend` when the GPU fails.
+    pub(super) fn answer_at(
+        &mut self,
+        address: u64,
+        out: &mut AnomalyMap,
+    ) -> Result<(), EngineError> {
         self.spec.clear(out);
-        self.spec.check_input(input)?;
-        self.run.input().copy_from_slice(input);
-        self.run.run()?;
+        self.run.run_at(address)?;
+        self.take_answer(out)
+    }
+
+    fn take_answer(&self, out: &mut AnomalyMap) -> Result<(), EngineError> {
         let (map, score) = self.run.outputs();
         let (map, map_rest) = map.as_chunks();
         let (score, score_rest) = score.as_chunks();
@@ -82,31 +110,29 @@ impl Engine for TensorRtEngine {
     }
 }
 
+impl Engine for TensorRtEngine {
+    fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    fn infer(&mut self, input: &[u8], out: &mut AnomalyMap) -> Result<(), EngineError> {
+        self.spec.clear(out);
+        self.spec.check_input(input)?;
+        self.answer(input, out)
+    }
+}
+
 fn short() -> EngineError {
     EngineError::new(EngineErrorKind::Backend, "the GPU's answer has another size than the map")
 }
 
-/// The fields are freed in their order: the stream first, which waits for its work, then the context,
-/// then the memory it reads.
+/// The fields are freed in their order: runs with their recordings, then the memory that they read
+/// and write.
 struct Gpu {
-    stream: Stream,
-    context: Context,
+    runs: Runs<Cuda>,
     input: Shared,
     map: Shared,
     score: Shared,
-    runs: u64,
-    device: Arc<Device>,
-}
-
-impl Gpu {
-    /// TensorRT may allocate in the first run, which a recording cannot hold; so the second one is
-    /// recorded. One that cannot be recorded is no fault: runs are then put in one by one.
-    fn record(&mut self) {
-        let context = &mut self.context;
-        if let Err(error) = self.stream.record(|stream: *mut c_void| context.enqueue(stream)) {
-            tracing::info!(%error, "runs without a CUDA graph");
-        }
-    }
 }
 
 impl Run for Gpu {
@@ -115,19 +141,53 @@ impl Run for Gpu {
     }
 
     fn run(&mut self) -> Result<(), EngineError> {
-        self.device.enter()?;
-        if self.runs == 1 {
-            self.record();
-        }
-        self.runs += 1;
-        if !self.stream.run_recorded()? {
-            self.context.enqueue(self.stream.as_ptr())?;
-        }
-        self.stream.wait()
+        self.runs.run(self.input.address())
+    }
+
+    fn run_at(&mut self, address: u64) -> Result<(), EngineError> {
+        self.runs.run(address)
     }
 
     fn outputs(&self) -> (&[u8], &[u8]) {
         (self.map.bytes(), self.score.bytes())
+    }
+}
+
+/// The real device. The stream is freed first, which waits for its work.
+struct Cuda {
+    stream: Stream,
+    context: Context,
+    /// Name of the input tensor.
+    input: String,
+    device: Arc<Device>,
+}
+
+impl Driver for Cuda {
+    type Recording = Recorded;
+
+    fn enter(&mut self) -> Result<(), EngineError> {
+        self.device.enter()
+    }
+
+    fn bind(&mut self, address: u64) -> Result<(), EngineError> {
+        self.context.set_address(&self.input, address)
+    }
+
+    fn enqueue(&mut self) -> Result<(), EngineError> {
+        self.context.enqueue(self.stream.as_ptr())
+    }
+
+    fn record(&mut self) -> Result<Recorded, EngineError> {
+        let context = &mut self.context;
+        self.stream.record(|stream| context.enqueue(stream))
+    }
+
+    fn launch(&mut self, recording: &Recorded) -> Result<(), EngineError> {
+        self.stream.launch(recording)
+    }
+
+    fn wait(&mut self) -> Result<(), EngineError> {
+        self.stream.wait()
     }
 }
 
@@ -145,6 +205,11 @@ mod tests {
     impl Run for Scripted {
         fn input(&mut self) -> &mut [u8] {
             &mut self.input
+        }
+
+        fn run_at(&mut self, address: u64) -> Result<(), EngineError> {
+            self.input.fill(address as u8);
+            self.run()
         }
 
         fn run(&mut self) -> Result<(), EngineError> {
@@ -211,6 +276,11 @@ mod tests {
             map.values.fill(0.0);
             map.score = 0.0;
             assert!(engine.infer(&input, &mut map).is_err());
+            assert!(map.score.is_nan() && map.values.iter().all(|value| value.is_nan()));
+            (map.score, map.values) = (0.0, vec![0.0; 4]);
+            // A picture of another length has no place of its own.
+            let elsewhere = if input.len() == 6 { engine.answer_at(3, &mut map) } else { continue };
+            assert!(elsewhere.is_err());
             assert!(map.score.is_nan() && map.values.iter().all(|value| value.is_nan()));
         }
     }

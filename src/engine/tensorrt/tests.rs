@@ -1,7 +1,9 @@
 //! What can be said without a GPU and without the library.
 
 use super::*;
-use crate::engine::bundle::BundleSource;
+use crate::engine::bundle::{Bundle, BundleSource};
+use crate::engine::graph::CameraFrames;
+use crate::frame::{Geometry, PixelFormat, Precision};
 
 fn demo() -> Bundle {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/engines/demo");
@@ -24,9 +26,10 @@ fn tensors() -> [Tensor; 3] {
 #[test]
 fn a_model_with_other_tensors_than_its_manifest_says_is_foreign() {
     let bundle = demo();
+    let target = Target::pictures(&bundle, Precision::Fp32);
     let [input, score, map] = tensors();
     let outputs = [score.clone(), map.clone()];
-    check(&bundle, std::slice::from_ref(&input), &outputs).unwrap();
+    check(target, std::slice::from_ref(&input), &outputs).unwrap();
     let half = Tensor { data_type: DataType::Half, ..score.clone() };
     let small = Tensor { shape: vec![1, 1, 128, 128], ..map.clone() };
     for (inputs, outputs) in [
@@ -37,7 +40,7 @@ fn a_model_with_other_tensors_than_its_manifest_says_is_foreign() {
         (vec![input.clone()], vec![score.clone(), small]),
         (vec![Tensor { data_type: DataType::Float, ..input.clone() }], outputs.to_vec()),
     ] {
-        let error = check(&bundle, &inputs, &outputs).unwrap_err();
+        let error = check(target, &inputs, &outputs).unwrap_err();
         assert_eq!(error.kind(), EngineErrorKind::Foreign);
         assert!(error.to_string().contains("export the bundle again"), "{error}");
     }
@@ -58,4 +61,57 @@ fn a_damaged_library_is_an_error_and_not_a_crash() {
     std::fs::write(dir.path().join("libnvinfer.so.10"), b"\x7fELF no library").unwrap();
     let Err(error) = TensorRt::open(Some(dir.path())) else { panic!("opened garbage") };
     assert_eq!(error.kind(), EngineErrorKind::Backend);
+}
+
+#[test]
+fn an_engine_for_frames_has_their_bytes_as_its_input_and_a_key_of_its_own() {
+    let bundle = demo();
+    let frames = |row_bytes| CameraFrames {
+        format: PixelFormat::BayerRG8,
+        width: 480,
+        height: 400,
+        row_bytes,
+        geometry: Geometry::WHOLE,
+    };
+    let packed = frames(None);
+    let target = Target { frames: Some(&packed), ..Target::pictures(&bundle, Precision::Fp16) };
+    let [picture, score, map] = tensors();
+    let frame = Tensor { name: "frame".to_owned(), shape: vec![1, 400, 480], ..picture.clone() };
+    let outputs = [map, score];
+    check(target, &[frame], &outputs).unwrap();
+    check(target, &[picture], &outputs).unwrap_err();
+    let key = |frames: &CameraFrames, precision| {
+        let target = Target { bundle: &bundle, precision, frames: Some(frames) };
+        target.frames_key().unwrap().unwrap()
+    };
+    let told = key(&packed, Precision::Fp16);
+    assert_eq!(told.frames, "BayerRG8 480x400, the whole picture");
+    // Rows without padding are the same frames, whether that is said or not.
+    assert_eq!(key(&frames(Some(480)), Precision::Fp32), told);
+    assert_ne!(key(&frames(Some(512)), Precision::Fp16), told);
+    let mjpeg = CameraFrames { format: PixelFormat::Mjpeg, ..packed };
+    let target = Target { frames: Some(&mjpeg), ..target };
+    assert_eq!(target.frames_key().unwrap_err().kind(), EngineErrorKind::Input);
+    assert_eq!(Target::pictures(&bundle, Precision::Fp16).frames_key().unwrap(), None);
+}
+
+#[test]
+fn the_file_that_is_built_reads_the_frames_in_either_arithmetic() {
+    let bundle = demo();
+    let frames = CameraFrames {
+        format: PixelFormat::Yuyv,
+        width: 320,
+        height: 240,
+        row_bytes: None,
+        geometry: Geometry::WHOLE,
+    };
+    for precision in [Precision::Fp32, Precision::Fp16] {
+        let pictures = Target::pictures(&bundle, precision);
+        let target = Target { frames: Some(&frames), ..pictures };
+        let onnx = target.onnx(&BTreeSet::new()).unwrap();
+        let model = <tract_onnx::pb::ModelProto as prost::Message>::decode(&*onnx).unwrap();
+        let inputs = model.graph.unwrap().input;
+        assert_eq!(inputs.iter().map(|i| i.name.as_str()).collect::<Vec<_>>(), ["frame"]);
+        assert!(target.diff_allowed() > pictures.diff_allowed());
+    }
 }

@@ -1,7 +1,7 @@
 //! A fixed set of buffers, leased to frames and returned by `Drop`.
 //!
 //! All memory is there from the start: heap memory in [`Pool::new`], memory of any kind in
-//! [`Pool::of`]. A camera takes a [`Lease`], fills it, and the lease travels with the frame through
+//! [`Pool::of`] and [`Pool::made_by`]. A camera takes a [`Lease`], fills it, and the lease travels with the frame through
 //! the pipeline; wherever it is dropped, its buffer goes home. Home is this pool, or a camera
 //! that lends the buffers its driver writes into, so that nothing is copied on the way.
 //! The overflow rule: when all buffers are out, [`Pool::lease`] answers `None` and counts it, and
@@ -11,7 +11,7 @@ mod lease;
 mod slab;
 
 pub use lease::{Home, Lease, Origin};
-pub use slab::{Memory, Slab};
+pub use slab::{Buffers, Memory, NoBuffer, Slab};
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,6 +67,19 @@ impl Pool {
     pub fn of(slabs: Vec<Box<dyn Slab>>) -> Self {
         let bytes_each = slabs.iter().map(|slab| slab.bytes().len()).min().unwrap_or(0);
         Self { shared: Arc::new(Shared::of(slabs, bytes_each)) }
+    }
+
+    /// A pool of `slots` buffers of `bytes_each` zeroed bytes that `buffers` makes.
+    ///
+    /// # Errors
+    /// That of the first buffer that cannot be made; those made before are freed.
+    pub fn made_by(
+        buffers: &dyn Buffers,
+        slots: usize,
+        bytes_each: usize,
+    ) -> Result<Self, NoBuffer> {
+        let slabs = (0..slots).map(|_| buffers.make(bytes_each)).collect::<Result<_, _>>()?;
+        Ok(Self::of(slabs))
     }
 
     /// A free buffer, with whatever its last user left in it; `None` when all are out.

@@ -12,6 +12,18 @@ pub trait Slab: Send + Sync {
     fn memory(&self) -> Memory;
 }
 
+/// Makes the memory of buffers, for instance memory that a GPU reads, too.
+pub trait Buffers: Send + Sync {
+    /// A buffer of so many zeroed bytes.
+    ///
+    /// # Errors
+    /// When there is no more such memory.
+    fn make(&self, bytes: usize) -> Result<Box<dyn Slab>, NoBuffer>;
+}
+
+/// Why there is no memory of the wanted kind; what it is, says the maker.
+pub type NoBuffer = Box<dyn std::error::Error + Send + Sync>;
+
 /// Where a buffer lies. Plain data: whoever uses an address or a descriptor has to know what it
 /// means there, and must keep the lease for as long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

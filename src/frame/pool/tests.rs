@@ -69,6 +69,28 @@ fn a_lease_outlives_its_pool() {
     assert_eq!(lease[0], 7);
 }
 
+/// Makes memory that a GPU sees, so many buffers of it.
+struct Few(AtomicUsize, Arc<AtomicUsize>);
+
+impl Buffers for Few {
+    fn make(&self, bytes: usize) -> Result<Box<dyn Slab>, NoBuffer> {
+        let left = self.0.load(Ordering::SeqCst).checked_sub(1).ok_or("none left")?;
+        self.0.store(left, Ordering::SeqCst);
+        Ok(Special::boxed(bytes, Memory::MappedPinned { host: left, device: 7 }, &self.1))
+    }
+}
+
+#[test]
+fn a_pool_is_made_whole_or_not_at_all() {
+    let alive = Arc::<AtomicUsize>::default();
+    let few = Few(AtomicUsize::new(5), Arc::clone(&alive));
+    let pool = Pool::made_by(&few, 3, 8).unwrap();
+    assert_eq!((pool.slots(), pool.bytes_each(), alive.load(Ordering::SeqCst)), (3, 8, 3));
+    assert!(matches!(pool.lease().unwrap().memory(), Memory::MappedPinned { device: 7, .. }));
+    assert_eq!(Pool::made_by(&few, 3, 8).unwrap_err().to_string(), "none left");
+    assert_eq!(alive.load(Ordering::SeqCst), 3, "the two that were made are gone again");
+}
+
 /// Memory of a stated kind that counts how much of it is alive.
 struct Special {
     bytes: Vec<u8>,

@@ -1,0 +1,157 @@
+//! Frames that are read where the camera wrote them.
+//!
+//! A [`FrameReader`] is an engine for one kind of frames, its preprocessing inside. [`FramesEngine`]
+//! keeps those that there are beside the engine for pictures, and asks for one when a kind of frames
+//! comes for the first time: until it is there the picture is prepared on the CPU, as it is for frames that
+//! nobody can read, such as compressed ones or those in memory that only the processor sees.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::graph::CameraFrames;
+use super::{Condition, Engine, EngineError, EngineErrorKind, ModelSpec};
+use crate::frame::{AnomalyMap, Buffers, Frame, Geometry, Memory};
+
+/// Kinds of frames for which engines are asked for: a station has one for each camera, and one more
+/// when a region is moved. Those beyond are prepared on the CPU.
+pub const KINDS_MAX: usize = 8;
+
+/// An engine for one kind of frames.
+pub trait FrameReader: Send {
+    /// The frames.
+    fn frames(&self) -> &CameraFrames;
+
+    /// The model.
+    fn spec(&self) -> &ModelSpec;
+
+    /// Runs the model on the frame that the device sees at `address` and overwrites `out`. Nothing
+    /// reads the frame any more when this returns.
+    ///
+    /// # Errors
+    /// When the device fails; `out` is then unwritten (all NaN).
+    fn read(&mut self, address: u64, out: &mut AnomalyMap) -> Result<(), EngineError>;
+}
+
+/// An engine for pictures, and beside it those for frames.
+pub struct FramesEngine {
+    pictures: Box<dyn Engine>,
+    readers: Vec<Box<dyn FrameReader>>,
+    asked: Vec<CameraFrames>,
+    ask: Sender<CameraFrames>,
+    made: Receiver<Box<dyn FrameReader>>,
+    buffers: Arc<dyn Buffers>,
+}
+
+impl FramesEngine {
+    /// `ask` takes the kinds that are wanted, at most [`KINDS_MAX`], and the readers come by `made`,
+    /// sooner or later or never. `buffers` makes the memory that they read.
+    pub fn new(
+        pictures: Box<dyn Engine>,
+        ask: Sender<CameraFrames>,
+        made: Receiver<Box<dyn FrameReader>>,
+        buffers: Arc<dyn Buffers>,
+    ) -> Self {
+        let (readers, asked) = (Vec::with_capacity(KINDS_MAX), Vec::with_capacity(KINDS_MAX));
+        Self { pictures, readers, asked, ask, made, buffers }
+    }
+
+    fn take_made(&mut self) {
+        while let Ok(reader) = self.made.try_recv() {
+            let frames = reader.frames().to_string();
+            // Limits hold for one model: an engine of another one never serves.
+            if reader.spec() != self.pictures.spec() {
+                tracing::error!(frames, "the engine for frames is of another model: not used");
+            } else if self.readers.len() < KINDS_MAX {
+                tracing::info!(frames, "frames are read where the camera wrote them from now on");
+                self.readers.push(reader);
+            }
+        }
+    }
+
+    /// Asks for a reader of these frames, once.
+    fn ask_for(&mut self, frames: CameraFrames) {
+        if self.asked.contains(&frames) || self.asked.len() == KINDS_MAX {
+            return;
+        }
+        self.asked.push(frames);
+        // There is room for each kind; nobody listens when none can be made.
+        let _ = self.ask.try_send(frames);
+    }
+}
+
+/// What kind of frame it is and where the device sees it, when it can be read there.
+fn readable(frame: &Frame, geometry: &Geometry) -> Option<(CameraFrames, u64)> {
+    let Memory::MappedPinned { device, .. } = frame.lease.memory() else { return None };
+    frame.view().ok()?;
+    let meta = &frame.meta;
+    let frames = CameraFrames {
+        format: meta.format,
+        width: meta.width,
+        height: meta.height,
+        row_bytes: Some(meta.stride),
+        geometry: *geometry,
+    };
+    // The device reads whole rows, the padding of the last one, too.
+    let inside = frames.bytes() <= frame.lease.len();
+    let possible = geometry.corners.is_none() && !meta.format.is_compressed();
+    (inside && possible).then_some((frames, device))
+}
+
+impl Engine for FramesEngine {
+    fn spec(&self) -> &ModelSpec {
+        self.pictures.spec()
+    }
+
+    fn infer(&mut self, input: &[u8], out: &mut AnomalyMap) -> Result<(), EngineError> {
+        self.pictures.infer(input, out)
+    }
+
+    fn buffers(&self) -> Option<Arc<dyn Buffers>> {
+        Some(Arc::clone(&self.buffers))
+    }
+
+    fn reads(&mut self, frame: &Frame, geometry: &Geometry) -> bool {
+        let Some((frames, _)) = readable(frame, geometry) else { return false };
+        let there = self.readers.iter().any(|reader| *reader.frames() == frames);
+        if !there {
+            self.ask_for(frames);
+        }
+        there
+    }
+
+    fn infer_frame(
+        &mut self,
+        frame: &Frame,
+        geometry: &Geometry,
+        out: &mut AnomalyMap,
+    ) -> Result<(), EngineError> {
+        self.spec().clear(out);
+        let (frames, address) = readable(frame, geometry).ok_or_else(unread)?;
+        let at = self.readers.iter().position(|reader| *reader.frames() == frames);
+        let at = at.ok_or_else(unread)?;
+        let answer = self.readers[at].read(address, out);
+        if let Err(error) = &answer {
+            // What has failed on the device is not asked again: from here on the pictures of these
+            // frames are prepared on the CPU, and their engine is made again when it fails, too.
+            let error = error as &dyn std::error::Error;
+            tracing::error!(error, %frames, "the engine that reads these frames failed: not used again");
+            self.readers.swap_remove(at);
+        }
+        answer
+    }
+
+    fn attend(&mut self) -> Condition {
+        self.take_made();
+        self.pictures.attend()
+    }
+}
+
+/// The error of an engine that is given a frame which it does not read.
+pub(super) fn unread() -> EngineError {
+    EngineError::new(EngineErrorKind::Input, "this engine does not read such frames where they lie")
+}
+
+#[cfg(test)]
+#[path = "frames_tests.rs"]
+mod tests;

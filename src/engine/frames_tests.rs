@@ -1,0 +1,173 @@
+use crossbeam_channel::bounded;
+
+use super::*;
+use crate::engine::ScriptedEngine;
+use crate::frame::{CameraId, FrameMeta, Nanos, NoBuffer, PixelFormat, Pool, Precision, Slab};
+
+/// Memory that a device is said to see.
+struct Seen(Vec<u8>, u64);
+
+impl Slab for Seen {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+
+    fn memory(&self) -> Memory {
+        Memory::MappedPinned { host: self.0.as_ptr() as usize, device: self.1 }
+    }
+}
+
+struct Device(u64);
+
+impl Buffers for Device {
+    fn make(&self, bytes: usize) -> Result<Box<dyn Slab>, NoBuffer> {
+        Ok(Box::new(Seen(vec![0; bytes], self.0)))
+    }
+}
+
+fn spec(sha256: &str) -> ModelSpec {
+    ModelSpec {
+        input_width: 2,
+        input_height: 2,
+        map_width: 2,
+        map_height: 2,
+        classes: vec!["plate".to_owned()],
+        sha256: sha256.to_owned(),
+        precision: Precision::Fp32,
+    }
+}
+
+/// Answers with the address that it was given; fails at 13.
+struct Reader(ModelSpec, CameraFrames);
+
+impl FrameReader for Reader {
+    fn frames(&self) -> &CameraFrames {
+        &self.1
+    }
+
+    fn spec(&self) -> &ModelSpec {
+        &self.0
+    }
+
+    fn read(&mut self, address: u64, out: &mut AnomalyMap) -> Result<(), EngineError> {
+        if address == 13 {
+            return Err(EngineError::new(EngineErrorKind::Backend, "scripted failure"));
+        }
+        out.values.fill(address as f32);
+        out.score = address as f32;
+        Ok(())
+    }
+}
+
+struct Bench {
+    engine: FramesEngine,
+    asked: Receiver<CameraFrames>,
+    made: Sender<Box<dyn FrameReader>>,
+}
+
+fn bench() -> Bench {
+    let (ask, asked) = bounded(KINDS_MAX);
+    let (made, readers) = bounded(KINDS_MAX);
+    let pictures = Box::new(ScriptedEngine::from_scores(spec("m"), vec![0.5]));
+    let engine = FramesEngine::new(pictures, ask, readers, Arc::new(Device(7)));
+    Bench { engine, asked, made }
+}
+
+/// A grey frame of 4 x 3 pixels in rows of 6 bytes, the buffer of this size, seen at `address`.
+fn frame(address: u64, bytes: usize) -> Frame {
+    let pool = Pool::made_by(&Device(address), 1, bytes).unwrap();
+    let packed = FrameMeta::packed(CameraId(0), (1, 1), Nanos(0), PixelFormat::Mono8, (4, 3));
+    let meta = FrameMeta { stride: 6, bytes: 16, ..packed };
+    Frame { meta, lease: pool.lease().unwrap() }
+}
+
+const WHOLE: Geometry = Geometry::WHOLE;
+
+#[test]
+fn a_reader_is_asked_for_once_and_serves_from_when_it_is_there() {
+    let Bench { mut engine, asked, made } = bench();
+    for _ in 0..3 {
+        assert!(!engine.reads(&frame(7, 18), &WHOLE));
+    }
+    let wanted = asked.try_recv().unwrap();
+    assert_eq!((wanted.format, wanted.width, wanted.row_bytes), (PixelFormat::Mono8, 4, Some(6)));
+    assert!(asked.try_recv().is_err(), "once");
+    made.send(Box::new(Reader(spec("m"), wanted))).unwrap();
+    assert!(!engine.reads(&frame(7, 18), &WHOLE), "engines change between two parts only");
+    assert_eq!(engine.attend(), Condition::Serving);
+    assert!(engine.reads(&frame(7, 18), &WHOLE));
+    let mut map = AnomalyMap::default();
+    engine.infer_frame(&frame(9, 18), &WHOLE, &mut map).unwrap();
+    assert_eq!((map.score, map.values.as_slice()), (9.0, &[9.0; 4][..]));
+    // Pictures are looked at as before.
+    engine.infer(&[0; 12], &mut map).unwrap();
+    assert_eq!(map.score, 0.5);
+    // What the model sees of it makes it another kind.
+    let mirror = Geometry { mirror: true, ..WHOLE };
+    assert!(!engine.reads(&frame(7, 18), &mirror));
+    assert_eq!(asked.try_recv().unwrap().geometry, mirror);
+    assert!(engine.buffers().unwrap().make(3).unwrap().memory() != Memory::Heap);
+}
+
+#[test]
+fn a_frame_that_the_device_would_read_beyond_its_buffer_is_not_read() {
+    let Bench { mut engine, asked, .. } = bench();
+    // Good for the processor, which does not touch the padding of the last row.
+    let short = frame(7, 17);
+    assert!(short.view().is_ok());
+    assert!(!engine.reads(&short, &WHOLE));
+    let heap = Frame { lease: Pool::new(1, 18).lease().unwrap(), ..frame(7, 18) };
+    assert!(!engine.reads(&heap, &WHOLE));
+    let mut damaged = frame(7, 18);
+    damaged.meta.width = 7;
+    assert!(!engine.reads(&damaged, &WHOLE));
+    let mut jpeg = frame(7, 18);
+    jpeg.meta.format = PixelFormat::Mjpeg;
+    assert!(!engine.reads(&jpeg, &WHOLE));
+    let corners = Some([[0.0, 0.0], [4.0, 0.0], [4.0, 3.0], [0.0, 3.0]]);
+    assert!(!engine.reads(&frame(7, 18), &Geometry { corners, ..WHOLE }));
+    assert!(asked.try_recv().is_err(), "nothing is built for what cannot be read");
+}
+
+#[test]
+fn a_failure_leaves_a_map_that_cannot_pass() {
+    let Bench { mut engine, asked, made } = bench();
+    let unwritten = |map: &AnomalyMap| {
+        map.values.len() == 4 && map.score.is_nan() && map.values.iter().all(|v| v.is_nan())
+    };
+    let mut map = AnomalyMap { width: 2, height: 2, values: vec![0.0; 4], score: 0.0 };
+    let error = engine.infer_frame(&frame(7, 18), &WHOLE, &mut map).unwrap_err();
+    assert_eq!(error.kind(), EngineErrorKind::Input);
+    assert!(unwritten(&map));
+    assert!(!engine.reads(&frame(7, 18), &WHOLE));
+    made.send(Box::new(Reader(spec("m"), asked.try_recv().unwrap()))).unwrap();
+    engine.attend();
+    assert!(engine.reads(&frame(13, 18), &WHOLE));
+    (map.score, map.values) = (0.0, vec![0.0; 4]);
+    let error = engine.infer_frame(&frame(13, 18), &WHOLE, &mut map).unwrap_err();
+    assert_eq!(error.kind(), EngineErrorKind::Backend);
+    assert!(unwritten(&map));
+    assert!(!engine.reads(&frame(7, 18), &WHOLE), "what failed is not used again");
+    assert!(asked.try_recv().is_err());
+}
+
+#[test]
+fn a_reader_of_another_model_never_serves_and_kinds_are_bounded() {
+    let Bench { mut engine, asked, made } = bench();
+    assert!(!engine.reads(&frame(7, 18), &WHOLE));
+    made.send(Box::new(Reader(spec("other"), asked.try_recv().unwrap()))).unwrap();
+    engine.attend();
+    assert!(!engine.reads(&frame(7, 18), &WHOLE));
+    for left in 0..20 {
+        let geometry = Geometry { roi: Some([left, 0, 2, 2]), ..WHOLE };
+        assert!(!engine.reads(&frame(7, 18), &geometry));
+    }
+    assert_eq!(asked.try_iter().count(), KINDS_MAX - 1);
+    // When nobody makes readers any more, pictures are prepared as ever.
+    drop((asked, made));
+    assert!(!engine.reads(&frame(7, 18), &WHOLE));
+}
