@@ -9,9 +9,10 @@ use std::time::Instant;
 
 use crrd::engine::EngineErrorKind;
 use crrd::engine::bundle::{Bundle, BundleSource};
-use crrd::engine::graph::CameraFrames;
+use crrd::engine::graph::{CameraFrames, with_mask};
 use crrd::engine::tensorrt::{Family, Target, TensorRt};
 use crrd::frame::{Geometry, PixelFormat, Precision};
+use prost::Message;
 
 /// Folder of `libtensorrt_rtx.so.1` and its ONNX parser.
 const LIBRARIES: &str = "CRRD_RTX_LIBS";
@@ -86,6 +87,24 @@ fn a_model_that_reads_the_frames_of_a_camera_is_built_for_every_kind_of_format()
             );
             assert!(built.plan.len() > 100_000, "a plan holds the weights");
         }
+    }
+}
+
+#[test]
+#[ignore = "needs NVIDIA's libraries: tests/rtx/run.sh"]
+fn a_model_with_the_limit_as_an_input_and_the_mask_as_an_output_is_built() {
+    let rtx = TensorRt::open(Some(&libraries())).unwrap();
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/demo");
+    let bundle = Bundle::load(&BundleSource::Dir(demo)).unwrap();
+    let output = &bundle.manifest().output;
+    let size = (output.map_width, output.map_height);
+    for (name, model) in [
+        ("32 bits", bundle.graph().unwrap()),
+        ("16 bits", bundle.half_graph(&BTreeSet::new()).unwrap()),
+    ] {
+        let masked = with_mask(&model, &output.anomaly_map, size).unwrap();
+        let bytes = rtx.try_build(&masked.encode_to_vec()).unwrap();
+        println!("with limit and mask, {name}: plan of {bytes} bytes");
     }
 }
 

@@ -10,7 +10,7 @@ use prost::Message;
 use super::camera::CameraArgs;
 use super::{EngineArgs, PrecisionName};
 use crate::engine::bundle::Bundle;
-use crate::engine::graph::for_camera;
+use crate::engine::graph::{for_camera, with_mask};
 use crate::sys::fs::write_atomic;
 use crate::sys::hash::sha256_hex;
 
@@ -27,6 +27,9 @@ pub(super) struct Args {
     keep_fp32: Vec<String>,
     #[command(flatten)]
     camera: CameraArgs,
+    /// The pixel limit becomes an input, `limit`; outputs `mask`, what is above it, and `figures`
+    #[arg(long)]
+    with_mask: bool,
     /// File to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -45,6 +48,12 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         let input = &bundle.manifest().input;
         graph = for_camera(&graph, &input.name, (input.width, input.height), &frames)
             .with_context(|| format!("{}: no graph for these frames", bundle.place()))?;
+    }
+    if args.with_mask {
+        let output = &bundle.manifest().output;
+        let size = (output.map_width, output.map_height);
+        graph = with_mask(&graph, &output.anomaly_map, size)
+            .with_context(|| format!("{}: no graph with a mask", bundle.place()))?;
     }
     let bytes = graph.encode_to_vec();
     write_atomic(&args.out, &bytes)?;

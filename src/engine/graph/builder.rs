@@ -106,6 +106,18 @@ impl GraphBuilder {
         Value { name: name.to_owned(), shape: shape.to_vec() }
     }
 
+    /// A graph input of floats.
+    pub fn input_f32(&mut self, name: &str, shape: &[usize]) -> Value {
+        self.claim(name);
+        self.graph.input.push(value_info(name, DataType::Float, shape));
+        Value { name: name.to_owned(), shape: shape.to_vec() }
+    }
+
+    /// Makes `value`, of unsigned bytes, an output of the graph under its own name.
+    pub fn output_u8(&mut self, value: &Value) {
+        self.graph.output.push(value_info(&value.name, DataType::Uint8, &value.shape));
+    }
+
     /// Makes `value` a float output of the graph under its own name.
     pub fn output(&mut self, value: &Value) {
         self.graph.output.push(value_info(&value.name, DataType::Float, &value.shape));

@@ -9,15 +9,17 @@
 //!
 //! Models are rewritten here too: [`to_half`] makes their arithmetic 16-bit, and [`search`] finds what
 //! must not be, where a device gets it wrong. [`for_camera`] puts the preprocessing in front, for frames
-//! that the model reads where the camera wrote them.
+//! that the model reads where the camera wrote them; [`with_mask`] makes the pixel limit an input.
 
 mod builder;
 mod camera;
 mod fallback;
 mod half;
+mod mask;
 mod ops;
 
 pub use builder::{Conv2d, GraphBuilder, GraphError, Metadata, OPSET, Storage, Value};
 pub use camera::{CameraFrames, FRAME, for_camera, picture};
 pub use fallback::{Fallback, SearchError, search};
 pub use half::{Layer, layers, to_half};
+pub use mask::{FIGURES, LIMIT, MASK, with_mask};

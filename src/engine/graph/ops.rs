@@ -11,6 +11,17 @@ impl GraphBuilder {
         self.node("Cast", name, &[x], vec![to], x.shape.clone())
     }
 
+    /// `Cast` of whole numbers from 0 to 255 to UINT8.
+    pub fn cast_u8(&mut self, name: &str, x: &Value) -> Value {
+        let to = attr_int("to", DataType::Uint8 as i64);
+        self.node("Cast", name, &[x], vec![to], x.shape.clone())
+    }
+
+    /// Whether the one is greater, elementwise with broadcasting: BOOL, false for NaN.
+    pub fn greater(&mut self, name: &str, a: &Value, b: &Value) -> Value {
+        self.binary("Greater", name, a, b)
+    }
+
     /// Elementwise sum with broadcasting.
     pub fn add(&mut self, name: &str, a: &Value, b: &Value) -> Value {
         self.binary("Add", name, a, b)

@@ -143,6 +143,19 @@ impl TensorRt {
         Ok(Built { plan, timings })
     }
 
+    /// Bytes of the plan of any ONNX file, which is not kept: whether this library takes what
+    /// [`graph`](super::graph) writes for other programs.
+    ///
+    /// # Errors
+    /// `Backend` with the library's words.
+    pub fn try_build(&self, onnx: &[u8]) -> Result<usize, EngineError> {
+        if let Some(device) = &self.device {
+            device.enter()?;
+        }
+        let (plan, _) = Network::parse(&self.library, onnx)?.build(WORKSPACE_BYTES_MAX, &[])?;
+        Ok(plan.len())
+    }
+
     /// The engine of a plan, not proved yet.
     ///
     /// # Errors
