@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Builds the whole program for aarch64 (the Jetson) on an amd64 Debian and runs it under QEMU's
-# user emulation: `crrd demo`, and which glibc it needs. No board, no cross toolchain
+# user emulation: which glibc it needs, the unit tests, `crrd demo`, and NVIDIA's builder for that
+# processor (TensorRT for RTX from PyPI) on the shipped model. No board, no cross toolchain
 # of rustup: Debian's own compiler and its arm64 standard library are unpacked side by side.
-# About 300 MB of packages the first time.
+# About 400 MB of packages the first time; the builds take an hour on two cores.
 #
 #   tests/aarch64/run.sh [LOG]
 #
-# Environment: JOBS (2) compile jobs; STEPS (program demo) what of it is done;
+# Environment: JOBS (2) compile jobs; STEPS (program tests rtx demo) what of it is done;
+# PROPTEST_CASES (16) random cases a property is tried with; CRRD_RTX_BUNDLES as in tests/rtx/run.sh;
 # DEMO_BY a command that starts the emulated demo, such as "chrt -f 1" on a machine with other work.
 # Prints what it does (also to LOG) and exits with 0 when every step passed.
 set -euo pipefail
@@ -59,6 +61,8 @@ export CARGO_TARGET_DIR=$work/build CARGO_PROFILE_RELEASE_DEBUG=0 CARGO_TERM_COL
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc
 emulator=(qemu-aarch64-static -L /usr/aarch64-linux-gnu)
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="${emulator[*]}"
+export PROPTEST_CASES=${PROPTEST_CASES:-16}
 "$RUSTC" --version
 aarch64-linux-gnu-gcc --version | head -1
 "${emulator[0]}" --version | head -1
@@ -82,6 +86,26 @@ program() {
   }
 }
 
+tests() {
+  step "unit tests of the station, PROPTEST_CASES=$PROPTEST_CASES"
+  cargo test -q "${build[@]}" --lib -- --test-threads "${JOBS:-2}"
+}
+
+rtx() {
+  step "NVIDIA's builder for this processor on the shipped model"
+  local folder=$work/rtx
+  if [ ! -d "$folder/tensorrt_rtx_libs" ]; then
+    mkdir -p "$folder"
+    env -u LD_LIBRARY_PATH python3 -m pip download --quiet --no-deps --only-binary=:all: \
+      --platform manylinux_2_35_aarch64 --dest "$folder" tensorrt-rtx-cu13-libs==1.7.1.116
+    env -u LD_LIBRARY_PATH python3 -m zipfile -e "$folder"/tensorrt_rtx_cu13_libs-*.whl "$folder"
+    rm -f "$folder"/*.whl
+  fi
+  aarch64-linux-gnu-readelf -h "$folder"/tensorrt_rtx_libs/libtensorrt_rtx.so.1 | grep Machine
+  CRRD_RTX_LIBS=$folder/tensorrt_rtx_libs \
+    cargo test -q "${build[@]}" --test rtx -- --ignored --nocapture --test-threads 1
+}
+
 demo() {
   step "crrd demo --parts 5"
   "${emulator[@]}" "$program" --version
@@ -95,5 +119,5 @@ demo() {
   grep -q '"invalid":0,.*"parts":5,.*"received":5,' "$work/demo.log"
 }
 
-for each in ${STEPS:-program demo}; do "$each"; done
-step "passed: ${STEPS:-program demo}"
+for each in ${STEPS:=program tests rtx demo}; do "$each"; done
+step "passed: $STEPS"
