@@ -4,7 +4,8 @@
 # The output is kept in docs/logs/rtx.txt.
 #
 # Environment: CRRD_RTX_LIBS a folder that has the libraries already; PRESETS (edge accurate paper-s
-# paper-b) which presets; CRRD_RTX_BUNDLES more bundles, separated by colons. 3 GB of disk.
+# paper-b paper-b-parity: with the published head) which presets; CRRD_RTX_BUNDLES more bundles,
+# separated by colons. 4 GB of disk.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 folder=$PWD/target/rtx
@@ -18,7 +19,7 @@ if [ -z "${CRRD_RTX_LIBS:-}" ]; then
   CRRD_RTX_LIBS=$folder/tensorrt_rtx_libs
 fi
 export CRRD_RTX_LIBS
-read -ra presets <<< "${PRESETS:-edge accurate paper-s paper-b}"
+read -ra presets <<< "${PRESETS:-edge accurate paper-s paper-b paper-b-parity}"
 cargo build -q -p crrd -p crrd-train --locked --example untrained
 "${CARGO_TARGET_DIR:-target}"/debug/examples/untrained "$folder/untrained" "${presets[@]}"
 for preset in "${presets[@]}"; do

@@ -1,7 +1,8 @@
 //! Bundles of presets that were never trained, weights by formula: the graphs in their real sizes,
 //! for trying what builds or runs them. What such a model says of a picture means nothing.
 //!
-//! `cargo run -p crrd-train --locked --example untrained -- FOLDER PRESET...`
+//! `cargo run -p crrd-train --locked --example untrained -- FOLDER PRESET...`, with the published head
+//! for those named PRESET-parity.
 #![allow(clippy::unwrap_used, reason = "the helpers of the tests, which may unwrap, are used")]
 
 use std::path::Path;
@@ -10,7 +11,7 @@ use anyhow::{Context, bail, ensure};
 use clap::ValueEnum;
 use crrd_train::export::{BundleFacts, write_bundle};
 use crrd_train::onnx::Storage;
-use crrd_train::trainer::Preset;
+use crrd_train::trainer::{HeadChoice, Preset};
 
 #[path = "../tests/export_support/mod.rs"]
 mod export_support;
@@ -21,32 +22,34 @@ fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [folder, presets @ ..] = &args[..] else { bail!("usage: untrained FOLDER PRESET...") };
     ensure!(!presets.is_empty(), "no preset is named");
-    let named = |name: &String| {
-        Preset::from_str(name, false).map_err(|e| anyhow::anyhow!("preset {name}: {e}"))
-    };
-    for preset in presets.iter().map(named).collect::<Result<Vec<_>, _>>()? {
-        write(preset, Path::new(folder)).with_context(|| format!("preset {}", preset.as_str()))?;
+    for name in presets {
+        write(name, Path::new(folder)).with_context(|| format!("preset {name}"))?;
     }
     Ok(())
 }
 
-/// Writes `FOLDER/PRESET`.
-fn write(preset: Preset, folder: &Path) -> anyhow::Result<()> {
-    let arch = preset.settings().arch;
+/// Writes `FOLDER/NAME`.
+fn write(name: &str, folder: &Path) -> anyhow::Result<()> {
+    let (preset, head) = match name.strip_suffix("-parity") {
+        Some(preset) => (preset, HeadChoice::Parity),
+        None => (name, HeadChoice::Slim),
+    };
+    let preset = Preset::from_str(preset, false).map_err(anyhow::Error::msg)?;
+    let arch = preset.settings().with_head(head).arch;
     let encoder = encoder_weights(&arch.encoder);
     let trained = weights(&arch);
     let values: usize = trained.values().map(|t| t.values.len()).sum();
-    let out = folder.join(preset.as_str());
-    write_bundle(&out, &arch, &encoder, &trained, &[picture(arch.input, 0)], facts(preset))?;
-    println!("{}: {:.1} million trained values", preset.as_str(), values as f64 / 1e6);
+    let golden = [picture(arch.input, 0)];
+    write_bundle(&folder.join(name), &arch, &encoder, &trained, &golden, facts(name, preset))?;
+    println!("{name}: {:.1} million trained values", values as f64 / 1e6);
     Ok(())
 }
 
-fn facts(preset: Preset) -> BundleFacts {
+fn facts(name: &str, preset: Preset) -> BundleFacts {
     BundleFacts {
-        name: format!("untrained-{}", preset.as_str()),
+        name: format!("untrained-{name}"),
         preset: preset.as_str().to_owned(),
-        command: format!("untrained {}", preset.as_str()),
+        command: format!("untrained {name}"),
         seed: 0,
         images: 0,
         iterations: 0,

@@ -27,9 +27,12 @@
 //!    below what is usual (0.1 and 9): without them the roots would blow up rounding errors near zero,
 //!    and engines of other makers would not agree.
 //! 6. Head input `X` = concat over groups of `-C_g * l2norm(E_g) * l2norm(D_g)` as `[C, G, G]`;
-//!    slim head: `conv0` 1x1 -> ReLU -> `conv1` 3x3 (both `head[0]` channels) -> ReLU -> bilinear
-//!    x2 -> `conv2` 3x3 (`head[1]`) -> ReLU -> `conv3` 3x3 to one channel -> sigmoid -> bilinear
-//!    to the map size = `S`.
+//!    slim head: `conv0` 1x1 -> ReLU -> `conv1` 3x3 (both the first of `Slim`'s channels) -> ReLU -> bilinear
+//!    x2 -> `conv2` 3x3 (the second) -> ReLU -> `conv3` 3x3 to one channel -> sigmoid -> bilinear
+//!    to the map size = `S`. Parity head, the published one: three stages, each bilinear x2 and
+//!    three times 3x3 convolution -> batch normalisation (eps [`BATCH_NORM_EPS`]) -> ReLU, the third
+//!    to half the channels; bilinear to the map size, `out` 3x3 to two channels, softmax; the second
+//!    = `S`.
 //! 7. `M = w A + (1 - w) S`, Gaussian smoothing (normalised kernel, edge-replicating border),
 //!    score = mean of the largest `score_fraction` of the map's pixels (count rounded up).
 //!
@@ -46,11 +49,15 @@
 //! `taps.mean [C]`, `taps.std [C]`, `bottleneck.{fc1,fc2}.{weight,bias}`, `position [N, width]`,
 //! `block.{i}.{norm1,norm2}.{gamma,beta}`, `block.{i}.{qkv,proj,fc1,fc2}.{weight,bias}` (qkv is
 //! `[width, 3*width]`: q, k, v in this order, heads contiguous inside each),
-//! `out.{g}.norm.{gamma,beta}`, `out.{g}.fc.{weight,bias}`, `head.conv{0..3}.{weight,bias}`,
+//! `out.{g}.norm.{gamma,beta}`, `out.{g}.fc.{weight,bias}`, `head.conv{0..3}.{weight,bias}` or
+//! `head.{stage}.{conv}.{weight,gamma,beta,mean,var}` and `head.out.{weight,bias}`,
 //! `distance.share [groups]`, `memory.prototypes [prototypes, channels]`, `memory.level [1]`.
+
+mod head;
 
 use std::collections::BTreeMap;
 
+pub use head::{HeadShape, ParityConv};
 use serde::{Deserialize, Serialize};
 
 use crate::encoder::vit::{EXTRA_TOKENS, PATCH};
@@ -60,6 +67,8 @@ use crate::resample::{Axis, upsampling, upsampling_corners};
 pub const NORM_EPS: f64 = 1e-6;
 /// The same of the published scheme.
 pub const AVERAGED_NORM_EPS: f64 = 1e-8;
+/// Added to the variance in the parity head's batch normalisation.
+pub const BATCH_NORM_EPS: f64 = 1e-5;
 /// Added to the distance map before the memory speaks in it.
 pub const DISTANCE_FLOOR: f64 = 0.01;
 /// Added to the squared distance to the nearest prototype.
@@ -148,8 +157,8 @@ pub struct Architecture {
     pub memory: Option<Memory>,
     /// Probability of the elementwise feature mask in training.
     pub mask_probability: f32,
-    /// Channels of the segmentation head at grid and at double-grid resolution.
-    pub head: [usize; 2],
+    /// The segmentation head.
+    pub head: HeadShape,
     /// Side of the square anomaly map.
     pub map: usize,
     /// Weight `w` of the distance map in the fused map.
@@ -286,7 +295,7 @@ pub fn edge() -> Architecture {
         depth: 3,
         memory: Some(Memory { taps: vec![1, 2], window: 3, prototypes: 4096 }),
         mask_probability: 0.4,
-        head: [64, 32],
+        head: HeadShape::Slim([64, 32]),
         map: 256,
         // The published 0.7 measures worse: docs/accuracy.md.
         distance_weight: 0.9,
@@ -314,7 +323,7 @@ pub fn tiny() -> Architecture {
         mlp_ratio: 2,
         depth: 2,
         memory: None,
-        head: [32, 16],
+        head: HeadShape::Slim([32, 16]),
         ..edge()
     }
 }
@@ -339,7 +348,7 @@ fn paper(encoder: &str, width: usize, [low, high]: [&str; 2]) -> Architecture {
         mlp_ratio: 4,
         depth: 8,
         memory: None,
-        head: [128, 64],
+        head: HeadShape::Slim([128, 64]),
         distance_weight: 0.7,
         ..edge()
     }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::arch::Architecture;
+use crate::arch::{Architecture, HeadShape};
 
 const GIB: f64 = (1u64 << 30) as f64;
 /// The program, the encoder with its working memory, textures, weights with the optimiser's state
@@ -12,6 +12,12 @@ const BASE_BYTES: u64 = 500 << 20;
 /// Values that a token keeps for the backward pass, in multiples of the decoder's width, for each
 /// block; an estimate that was not compared with a run yet.
 const KEPT_PER_BLOCK: u64 = 40;
+/// Values that the parity head keeps for the backward pass, in multiples of its convolutions'
+/// outputs: measured at the size of ViT-S by an ignored test of the trainer.
+const KEPT_PER_OUTPUT: u64 = 3;
+/// Copies of a weight of the parity head: on the host, on the device, its gradient and what the
+/// backward pass makes on the way to it (together 5, measured), the optimiser's three.
+const COPIES: u64 = 8;
 /// Share of what is free that a run may take: others need some, too.
 const SHARE: f64 = 0.9;
 
@@ -58,21 +64,53 @@ pub struct Need {
     pub workers: usize,
 }
 
+/// What is trained on at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batches {
+    /// Pairs of pictures that a worker takes in stage 1.
+    pub share: usize,
+    /// Places of each picture.
+    pub tokens: usize,
+    /// Pictures that go through the parity head together in this machine's memory; 0 on a GPU.
+    pub head_pictures: usize,
+}
+
+/// Bytes that a batch of `pictures` takes in the parity head, its weights apart; 0 with the slim
+/// head, whose share is in the base. An estimate.
+pub fn head_bytes(arch: &Architecture, pictures: usize) -> u64 {
+    if arch.head != HeadShape::Parity {
+        return 0;
+    }
+    let outputs =
+        arch.parity_convs().iter().map(|c| (c.output * c.side * c.side) as u64).sum::<u64>();
+    4 * KEPT_PER_OUTPUT * outputs * pictures as u64
+}
+
+/// Bytes of the parity head's weights and what the optimiser keeps of them.
+fn head_state_bytes(arch: &Architecture) -> u64 {
+    if arch.head != HeadShape::Parity {
+        return 0;
+    }
+    let count = |(_, shape): &(String, Vec<usize>)| shape.iter().product::<usize>() as u64;
+    4 * COPIES * arch.head_weights().iter().map(count).sum::<u64>()
+}
+
 impl Need {
-    /// Bytes for a model of this shape, of whose pictures a worker takes `share` pairs of `tokens`
-    /// places at a time. An estimate.
-    pub fn bytes(&self, arch: &Architecture, (share, tokens): (usize, usize)) -> u64 {
+    /// Bytes for a model of this shape. An estimate.
+    pub fn bytes(&self, arch: &Architecture, batches: Batches) -> u64 {
         let n = |v: usize| v as u64;
         let rgb = n(arch.input * arch.input) * 3;
         let features = n(arch.features()) * 2;
         let mask = n(arch.input * arch.input);
         // Decoded once for the data set, once for what is trained on.
         let picture = 2 * rgb + features + n(self.variants) * (features + mask);
-        let rows = 2 * n(share) * n(tokens);
+        let rows = 2 * n(batches.share) * n(batches.tokens);
         let block = KEPT_PER_BLOCK * n(arch.width) * n(arch.depth);
         let ends = 4 * n(arch.channels()) + 4 * n(arch.bottleneck);
         let worker = 4 * rows * (block + ends);
-        BASE_BYTES + n(self.pictures) * picture + n(self.workers) * worker
+        // The head is trained when the decoder is done.
+        let steps = (n(self.workers) * worker).max(head_bytes(arch, batches.head_pictures));
+        BASE_BYTES + head_state_bytes(arch) + n(self.pictures) * picture + steps
     }
 }
 
@@ -90,30 +128,30 @@ pub struct Fit {
 ///
 /// # Errors
 /// A sentence when it does not fit even so.
-pub fn fit(
-    arch: &Architecture,
-    share: (usize, usize),
-    wanted: Need,
-    free: u64,
-) -> Result<Fit, String> {
+pub fn fit(arch: &Architecture, batches: Batches, wanted: Need, free: u64) -> Result<Fit, String> {
     let room = (free as f64 * SHARE) as u64;
     let gib = |bytes: u64| bytes as f64 / GIB;
     let mut need = wanted;
-    while need.bytes(arch, share) > room && need.variants > 1 {
+    while need.bytes(arch, batches) > room && need.variants > 1 {
         need.variants -= 1;
     }
-    while need.bytes(arch, share) > room && need.workers > 1 {
+    while need.bytes(arch, batches) > room && need.workers > 1 {
         need.workers -= 1;
     }
-    let (asked, least) = (wanted.bytes(arch, share), need.bytes(arch, share));
+    let (asked, least) = (wanted.bytes(arch, batches), need.bytes(arch, batches));
     if least > room {
         return Err(format!(
             "training on {} pictures, each tile counted, takes about {:.1} GiB of memory at the \
-             least, and {:.1} GiB are free: use fewer pictures or tiles, a smaller preset, or end \
+             least, and {:.1} GiB are free: use fewer pictures or tiles, a smaller preset{}, or end \
              other programs",
             need.pictures,
             gib(least),
-            gib(free)
+            gib(free),
+            match head_bytes(arch, batches.head_pictures) {
+                0 => String::new(),
+                head =>
+                    format!(", the slim head (the parity head takes {:.1} GiB of it)", gib(head)),
+            }
         ));
     }
     let cut = (need != wanted).then(|| {
@@ -136,7 +174,7 @@ mod tests {
     use super::*;
     use crate::arch;
 
-    const SHARE_OF_BATCH: (usize, usize) = (2, 256);
+    const BATCHES: Batches = Batches { share: 2, tokens: 256, head_pictures: 8 };
 
     #[test]
     fn what_is_free_is_read_from_the_machine_and_the_control_group() {
@@ -153,8 +191,8 @@ mod tests {
     fn a_run_is_cut_down_step_by_step_and_refused_when_that_is_not_enough() {
         let arch = arch::edge();
         let wanted = Need { pictures: 1000, variants: 2, workers: 8 };
-        let at = |need: Need| (need.bytes(&arch, SHARE_OF_BATCH) as f64 / SHARE) as u64 + 8;
-        let fit = |free| fit(&arch, SHARE_OF_BATCH, wanted, free);
+        let at = |need: Need| (need.bytes(&arch, BATCHES) as f64 / SHARE) as u64 + 8;
+        let fit = |free| fit(&arch, BATCHES, wanted, free);
         assert_eq!(fit(at(wanted)).unwrap(), Fit { need: wanted, cut: None });
         let fewer = Need { variants: 1, ..wanted };
         let found = fit(at(fewer)).unwrap();
@@ -166,5 +204,17 @@ mod tests {
         assert!(found.cut.unwrap().contains("1 instead of 8 threads"));
         let why = fit(at(alone) / 2).unwrap_err();
         assert!(why.contains("1000 pictures") && why.contains("fewer pictures"), "{why}");
+    }
+
+    #[test]
+    fn the_parity_head_of_the_published_model_is_refused_where_it_does_not_fit() {
+        let arch = arch::Architecture { head: HeadShape::Parity, ..arch::paper_b() };
+        let wanted = Need { pictures: 100, variants: 2, workers: 1 };
+        let free = 8 << 30;
+        let why = fit(&arch, BATCHES, wanted, free).unwrap_err();
+        assert!(why.contains("the slim head"), "{why}");
+        let on_gpu = Batches { head_pictures: 0, ..BATCHES };
+        assert_eq!(fit(&arch, on_gpu, wanted, free).unwrap().need, wanted);
+        assert_eq!(head_bytes(&arch::paper_b(), 8), 0, "the slim head");
     }
 }

@@ -60,6 +60,13 @@ fn the_published_scheme_equals_the_reference_with_extra_tokens_and_the_mask_fold
 }
 
 #[test]
+fn the_published_head_equals_the_reference_with_batch_normalisation_folded() {
+    let arch = Architecture { head: arch::HeadShape::Parity, ..reduced_paper() };
+    let off = compare(&arch, &reduced_vit(), &weights(&arch), Storage::Fp32);
+    assert!(off.map < TOLERANCE && off.score < TOLERANCE, "{} {}", off.map, off.score);
+}
+
+#[test]
 fn unusual_architectures_are_exported_as_well() {
     let unusual = Architecture {
         input: 96,
@@ -73,7 +80,7 @@ fn unusual_architectures_are_exported_as_well() {
         width: 24,
         heads: 3,
         bottleneck: 20,
-        head: [5, 3],
+        head: arch::HeadShape::Slim([5, 3]),
         memory: Some(arch::Memory { taps: vec![0, 1, 2], window: 5, prototypes: 7 }),
         map: 50,
         smoothing: (3, 0.8),

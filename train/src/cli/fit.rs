@@ -10,7 +10,7 @@ use crrd::sys::shutdown::Shutdown;
 
 use crate::onnx::Storage;
 use crate::progress::Progress;
-use crate::trainer::{Compute, FitOptions, Fitted, Part, Preset, fit};
+use crate::trainer::{Compute, FitOptions, Fitted, HeadChoice, Part, Preset, fit};
 
 /// Longest budget that is surely meant: a week.
 const MINUTES_MAX: f64 = 7.0 * 24.0 * 60.0;
@@ -40,6 +40,9 @@ pub(super) struct Args {
     /// Model size.
     #[arg(long, value_enum, default_value = "edge")]
     preset: Preset,
+    /// The segmentation head; parity is the published one, for paper-* on a GPU with much memory.
+    #[arg(long, value_enum, default_value = "slim")]
+    head: HeadChoice,
     /// Leave a part of the method out, to measure what it brings.
     #[arg(long, value_enum, value_name = "PART", value_delimiter = ',')]
     without: Vec<Part>,
@@ -123,6 +126,10 @@ fn options(args: Args) -> anyhow::Result<FitOptions> {
     if let Some(mask) = args.mask {
         ensure!((0.0..1.0).contains(&mask), "--mask {mask} is not between 0 and 1");
     }
+    ensure!(
+        args.head == HeadChoice::Slim || !args.without.contains(&Part::Head),
+        "--head parity and --without head contradict each other"
+    );
     ensure!(args.iterations != Some(0), "--iterations must be at least 1");
     let available = || std::thread::available_parallelism().map_or(1, |n| n.get());
     let threads = args.threads.unwrap_or_else(available);
@@ -144,6 +151,7 @@ fn options(args: Args) -> anyhow::Result<FitOptions> {
         config: args.config,
         out: args.out,
         preset: args.preset,
+        head: args.head,
         without: args.without,
         mask_probability: args.mask,
         seed: args.seed,
@@ -177,6 +185,9 @@ fn command(args: &Args) -> String {
     if let Some(file) = &args.config {
         text += &format!(" --config {}", last(file));
     }
+    if args.head == HeadChoice::Parity {
+        text += " --head parity";
+    }
     if !args.without.is_empty() {
         let parts: Vec<_> = args.without.iter().map(|part| part.as_str()).collect();
         text += &format!(" --without {}", parts.join(","));
@@ -200,4 +211,34 @@ fn command(args: &Args) -> String {
         text += " --storage fp16";
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parsed(more: &str) -> anyhow::Result<FitOptions> {
+        let line = format!("fit --data d --out o/m {more}");
+        options(Line::parse_from(line.split_whitespace()).args)
+    }
+
+    #[test]
+    fn the_head_is_chosen_recorded_and_not_left_out_at_once() {
+        let plain = parsed("--preset paper-b").unwrap();
+        assert_eq!(plain.head, HeadChoice::Slim);
+        assert!(!plain.command.contains("--head"));
+        let parity = parsed("--preset paper-b --head parity --without repair").unwrap();
+        assert_eq!(parity.head, HeadChoice::Parity);
+        assert!(parity.command.contains("--head parity --without repair"), "{}", parity.command);
+        let error = parsed("--head parity --without mask,head").unwrap_err().to_string();
+        assert!(error.contains("contradict"), "{error}");
+    }
 }

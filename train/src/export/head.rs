@@ -6,8 +6,8 @@
 
 use super::decoder::GroupPair;
 use super::weights::values;
-use super::{ANOMALY_MAP, SCORE};
-use crate::arch::{Architecture, DISTANCE_FLOOR, Weights};
+use super::{ANOMALY_MAP, SCORE, parity};
+use crate::arch::{Architecture, DISTANCE_FLOOR, HeadShape, Weights};
 use crate::onnx::{Conv2d, GraphBuilder, Value};
 use crate::resample::{Axis, smoothing, upsampling};
 
@@ -34,10 +34,11 @@ pub(super) fn wire(
     head.outputs(&distance, &segmentation);
 }
 
-/// Cosine of one group per token `[tokens, 1]` and its part of `conv0` `[tokens, head[0]]`.
+/// Cosine of one group per token `[tokens, 1]` and what the segmentation head makes of its product:
+/// its part of `conv0` `[tokens, coarse]`, or of the parity head's input `[tokens, channels]`.
 struct Compared {
     cosine: Value,
-    conv0: Value,
+    part: Value,
 }
 
 struct Head<'a> {
@@ -60,12 +61,22 @@ impl Head<'_> {
         let both = self.g.add(&at("norm4.eps"), &both, &eps);
         let norm = self.g.sqrt(&at("norm2"), &both);
         let cosine = self.g.div(&at("cosine"), &dot, &norm);
-        let weight = self.conv0_columns(i);
-        let shape = [pair.encoded.shape().last().copied().unwrap_or(0), self.arch.head[0]];
-        let weight = self.g.weight(&at("conv0.weight"), &shape, &weight);
-        let conv0 = self.g.matmul(&at("conv0.product"), &product, &weight);
-        let conv0 = self.g.div(&at("conv0"), &conv0, &norm);
-        Compared { cosine, conv0 }
+        let channels = self.arch.group_channels(i).len();
+        let part = match self.arch.head {
+            HeadShape::Slim([coarse, _]) => {
+                let weight = self.conv0_columns(i);
+                let weight = self.g.weight(&at("conv0.weight"), &[channels, coarse], &weight);
+                let conv0 = self.g.matmul(&at("conv0.product"), &product, &weight);
+                self.g.div(&at("conv0"), &conv0, &norm)
+            }
+            // The factor goes into the narrow divisor, so that the wide values are near one.
+            HeadShape::Parity => {
+                let factor = self.g.constant(&at("factor"), &[], &[-1.0 / channels as f32]);
+                let norm = self.g.mul(&at("divisor"), &norm, &factor);
+                self.g.div(&at("likeness"), &product, &norm)
+            }
+        };
+        Compared { cosine, part }
     }
 
     /// The columns of `conv0` that read group `i`, as `[channels, head[0]]`, times `-C`.
@@ -108,21 +119,28 @@ impl Head<'_> {
         self.g.sqrt("distance", &both)
     }
 
-    /// `S` before its upsampling: `[2 grid, 2 grid]`.
+    /// `S` before its upsampling, `[side, side]` with [`Architecture::segmentation_side`].
     fn segmentation(&mut self, compared: &[Compared]) -> Value {
-        let (grid, [coarse, fine]) = (self.arch.grid, self.arch.head);
+        let parts: Vec<&Value> = compared.iter().map(|c| &c.part).collect();
+        match self.arch.head {
+            HeadShape::Slim(channels) => self.slim(&parts, channels),
+            HeadShape::Parity => parity::wire(self.g, self.arch, self.weights, &parts),
+        }
+    }
+
+    fn slim(&mut self, parts: &[&Value], [coarse, fine]: [usize; 2]) -> Value {
+        let grid = self.arch.grid;
         let bias = self.bias("head.conv0", coarse);
-        let first =
-            compared.iter().skip(1).enumerate().fold(compared[0].conv0.clone(), |sum, (i, c)| {
-                self.g.add(&format!("head.conv0.sum.{i}"), &sum, &c.conv0)
-            });
+        let first = parts.iter().skip(1).enumerate().fold(parts[0].clone(), |sum, (i, part)| {
+            self.g.add(&format!("head.conv0.sum.{i}"), &sum, part)
+        });
         let x = self.g.add("head.conv0", &first, &bias);
         let x = self.g.relu("head.relu0", &x);
         let x = self.g.transpose("head.channels", &x, &[1, 0]);
         let x = self.g.reshape("head.grid", &x, &[1, coarse, grid, grid]);
         let x = self.conv("head.conv1", &x, coarse, coarse);
         let x = self.g.relu("head.relu1", &x);
-        let x = self.double(&x, coarse);
+        let x = resized(self.g, "head.up", &x, (grid, 2 * grid));
         let x = self.conv("head.conv2", &x, coarse, fine);
         let x = self.g.relu("head.relu2", &x);
         let x = self.conv("head.conv3", &x, fine, 1);
@@ -130,26 +148,13 @@ impl Head<'_> {
         self.g.sigmoid("segmentation", &x)
     }
 
-    /// Bilinear x2 of `[1, channels, grid, grid]`.
-    fn double(&mut self, x: &Value, channels: usize) -> Value {
-        let grid = self.arch.grid;
-        let up = upsampling(grid, 2 * grid);
-        let right = self.g.constant("head.up.right", &[grid, 2 * grid], &up.transposed());
-        let left = self.g.constant("head.up.left", &[2 * grid, grid], &up.to_f32());
-        let x = self.g.reshape("head.up.rows", x, &[channels * grid, grid]);
-        let x = self.g.matmul("head.up.wide", &x, &right);
-        let x = self.g.reshape("head.up.planes", &x, &[channels, grid, 2 * grid]);
-        let x = self.g.matmul("head.up.high", &left, &x);
-        self.g.reshape("head.up", &x, &[1, channels, 2 * grid, 2 * grid])
-    }
-
     fn outputs(&mut self, distance: &Value, segmentation: &Value) {
-        let (grid, map) = (self.arch.grid, self.arch.map);
+        let map = self.arch.map;
         let (kernel, sigma) = self.arch.smoothing;
         let smooth = smoothing(map, kernel, f64::from(sigma));
         let weight = f64::from(self.arch.distance_weight);
         let a = smooth.after(&self.arch.distance_upsampling());
-        let s = smooth.after(&upsampling(2 * grid, map));
+        let s = smooth.after(&upsampling(self.arch.segmentation_side(), map));
         let a = self.resampled("map.distance", distance, &a, weight);
         let s = self.resampled("map.segmentation", segmentation, &s, 1.0 - weight);
         let fused = self.g.add("map", &a, &s);
@@ -199,4 +204,23 @@ impl Head<'_> {
         let part = format!("{name}.bias");
         self.g.weight(&part, &[channels], values(self.weights, &part))
     }
+}
+
+/// Bilinear resize of `[1, channels, from, from]` to `[1, channels, to, to]`.
+pub(super) fn resized(
+    g: &mut GraphBuilder,
+    name: &str,
+    x: &Value,
+    (from, to): (usize, usize),
+) -> Value {
+    let at = |part: &str| format!("{name}.{part}");
+    let channels = x.shape().get(1).copied().unwrap_or(0);
+    let up = upsampling(from, to);
+    let right = g.constant(&at("right"), &[from, to], &up.transposed());
+    let left = g.constant(&at("left"), &[to, from], &up.to_f32());
+    let x = g.reshape(&at("rows"), x, &[channels * from, from]);
+    let x = g.matmul(&at("wide"), &x, &right);
+    let x = g.reshape(&at("planes"), &x, &[channels, from, to]);
+    let x = g.matmul(&at("high"), &left, &x);
+    g.reshape(name, &x, &[1, channels, to, to])
 }

@@ -9,6 +9,7 @@ mod bundle;
 mod decoder;
 mod head;
 mod memory;
+mod parity;
 mod weights;
 
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! What an architecture must satisfy and which weights it has.
 
 use super::{ExportError, ExportErrorKind, Result};
-use crate::arch::{Architecture, Group, Scheme, Weights};
+use crate::arch::{Architecture, Group, HostTensor, Scheme, Weights};
 
 /// Largest side of picture, grid or map in pixels: keeps a mistyped number from asking for
 /// gigabytes of constants.
@@ -23,7 +23,8 @@ pub fn check_architecture(arch: &Architecture) -> Result<()> {
     let rules = [
         (side(arch.input) && side(arch.grid) && side(arch.map), "input, grid and map: 1 to 4096"),
         (arch.depth > 0 && arch.width > 0 && arch.bottleneck > 0, "sizes must not be zero"),
-        (arch.mlp_ratio > 0 && !arch.head.contains(&0), "sizes must not be zero"),
+        (arch.mlp_ratio > 0, "sizes must not be zero"),
+        (arch.head_fits(), "head: channels, or for the parity head a multiple of 8 of them"),
         (arch.heads > 0 && arch.width.is_multiple_of(arch.heads.max(1)), "heads must divide width"),
         (!arch.groups.is_empty(), "there must be a group"),
         (arch.groups.iter().all(|g| consecutive(&g.taps)), "a group's taps must be consecutive"),
@@ -94,7 +95,6 @@ pub fn expected_weights(arch: &Architecture) -> Vec<(String, Vec<usize>)> {
         all.extend(linear(format!("block.{i}.fc1"), w, hidden));
         all.extend(linear(format!("block.{i}.fc2"), hidden, w));
     }
-    let grouped: usize = (0..arch.groups.len()).map(|g| arch.group_channels(g).len()).sum();
     let projections = if arch.is_projected() { arch.groups.len() } else { 0 };
     for g in 0..projections {
         all.extend(norm(format!("out.{g}.norm")));
@@ -108,12 +108,7 @@ pub fn expected_weights(arch: &Architecture) -> Vec<(String, Vec<usize>)> {
         all.push(("memory.prototypes".to_owned(), shape));
         all.push(("memory.level".to_owned(), vec![1]));
     }
-    let [coarse, fine] = arch.head;
-    let convolutions = [(coarse, grouped, 1), (coarse, coarse, 3), (fine, coarse, 3), (1, fine, 3)];
-    for (i, (output, input, kernel)) in convolutions.into_iter().enumerate() {
-        all.push((format!("head.conv{i}.weight"), vec![output, input, kernel, kernel]));
-        all.push((format!("head.conv{i}.bias"), vec![output]));
-    }
+    all.extend(arch.head_weights());
     all
 }
 
@@ -138,6 +133,12 @@ pub fn check_weights(arch: &Architecture, weights: &Weights) -> Result<()> {
     }
     if weights["taps.std"].values.iter().any(|v| *v <= 0.0) {
         return fail("`taps.std` is not positive: a feature channel never varies".to_owned());
+    }
+    let negative = |(name, t): &(&String, &HostTensor)| {
+        name.ends_with(".var") && t.values.iter().any(|v| *v < 0.0)
+    };
+    if let Some((name, _)) = weights.iter().find(negative) {
+        return fail(format!("`{name}` is a negative variance"));
     }
     for name in ["memory.level", "distance.share"] {
         if weights.get(name).is_some_and(|t| t.values.iter().any(|v| *v <= 0.0)) {

@@ -1,4 +1,4 @@
-//! The slim segmentation head (step 6 of [`crate::arch`]).
+//! The segmentation head (step 6 of [`crate::arch`]).
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
@@ -7,6 +7,56 @@ use burn::tensor::ops::{ConvOptions, InterpolateMode, InterpolateOptions};
 
 use super::decoder::Linear;
 use super::lift::Lifted;
+use super::parity::{Norms, ParityHead};
+use crate::arch::{Architecture, HeadShape, Weights};
+
+/// The head, lifted for one step.
+pub struct Head {
+    shape: Shape,
+    grid: usize,
+}
+
+enum Shape {
+    Slim(Box<SlimHead>),
+    Parity(Box<ParityHead>),
+}
+
+impl Head {
+    /// Takes the head's weights out of `w`.
+    pub fn new(w: &Lifted<'_>, arch: &Architecture) -> Self {
+        let shape = match arch.head {
+            HeadShape::Slim(_) => Shape::Slim(Box::new(SlimHead::new(w, arch.grid))),
+            HeadShape::Parity => Shape::Parity(Box::new(ParityHead::new(w, arch))),
+        };
+        Self { shape, grid: arch.grid }
+    }
+
+    /// Logits `[B, 1, side, side]` from head inputs `[B * grid * grid, C]`, channels last; `side` is
+    /// [`Architecture::segmentation_side`].
+    pub fn run(&self, x: Tensor<2>) -> Tensor<4> {
+        match &self.shape {
+            Shape::Slim(head) => head.run(x),
+            Shape::Parity(head) => head.run(planes(x, self.grid), Norms::Kept).0,
+        }
+    }
+
+    /// The same for a whole batch that is learnt from, and the statistics of batch normalisation as
+    /// they are after it (none in the slim head).
+    pub fn learn(&self, x: Tensor<2>) -> (Tensor<4>, Weights) {
+        match &self.shape {
+            Shape::Slim(head) => (head.run(x), Weights::new()),
+            Shape::Parity(head) => head.run(planes(x, self.grid), Norms::OfBatch),
+        }
+    }
+}
+
+/// `[B * grid * grid, C]` as `[B, C, grid, grid]`.
+fn planes(x: Tensor<2>, grid: usize) -> Tensor<4> {
+    let [rows, channels] = x.dims();
+    let tokens = grid * grid;
+    let x = x.reshape([rows / tokens, tokens, channels]).swap_dims(1, 2);
+    x.reshape([rows / tokens, channels, grid, grid])
+}
 
 struct Conv {
     weight: Tensor<4>,
@@ -19,13 +69,11 @@ impl Conv {
     }
 
     fn run(&self, x: Tensor<4>) -> Tensor<4> {
-        let same = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
-        conv2d(x, self.weight.clone(), Some(self.bias.clone()), same)
+        same3(x, &self.weight, Some(&self.bias))
     }
 }
 
-/// The head, lifted for one step.
-pub struct Head {
+struct SlimHead {
     conv0: Linear,
     conv1: Conv,
     conv2: Conv,
@@ -33,9 +81,8 @@ pub struct Head {
     grid: usize,
 }
 
-impl Head {
-    /// Takes the head's weights out of `w`; `grid` is the token grid's side.
-    pub fn new(w: &Lifted<'_>, grid: usize) -> Self {
+impl SlimHead {
+    fn new(w: &Lifted<'_>, grid: usize) -> Self {
         let bias: Tensor<1> = w.get("head.conv0.bias");
         let weight: Tensor<4> = w.get("head.conv0.weight");
         let [out, input, _, _] = weight.dims();
@@ -48,19 +95,20 @@ impl Head {
         }
     }
 
-    /// Logits `[B, 1, 2*grid, 2*grid]` from head inputs `[B * grid * grid, C]` (channels last:
-    /// the 1x1 convolution is a matrix product).
-    pub fn run(&self, x: Tensor<2>) -> Tensor<4> {
-        let g = self.grid;
-        let x = relu(self.conv0.run(x));
-        let [rows, channels] = x.dims();
-        let x = x.reshape([rows / (g * g), g * g, channels]).swap_dims(1, 2);
-        let x = x.reshape([rows / (g * g), channels, g, g]);
+    /// The 1x1 convolution is a matrix product.
+    fn run(&self, x: Tensor<2>) -> Tensor<4> {
+        let x = planes(relu(self.conv0.run(x)), self.grid);
         let x = relu(self.conv1.run(x));
-        let x = upsample(x, 2 * g);
+        let x = upsample(x, 2 * self.grid);
         let x = relu(self.conv2.run(x));
         self.conv3.run(x)
     }
+}
+
+/// Convolution of 3x3 that keeps the size.
+pub(super) fn same3(x: Tensor<4>, weight: &Tensor<4>, bias: Option<&Tensor<1>>) -> Tensor<4> {
+    let same = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+    conv2d(x, weight.clone(), bias.cloned(), same)
 }
 
 /// Bilinear resize to `side` x `side`, half-pixel centres.

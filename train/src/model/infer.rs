@@ -112,7 +112,7 @@ fn shares(arch: &Architecture, weights: &Weights) -> Vec<f32> {
     measured.unwrap_or_else(|| vec![1.0 / groups as f32; groups])
 }
 
-/// Head probabilities at twice the grid, `[pictures][4 * tokens]`.
+/// Head probabilities, `[pictures][side * side]` with [`Architecture::segmentation_side`].
 pub fn segment(
     arch: &Architecture,
     weights: &Weights,
@@ -121,9 +121,10 @@ pub fn segment(
 ) -> Vec<Vec<f32>> {
     let rows = products.len() / arch.channels();
     let input: Tensor<2> = tensor_from(products, [rows, arch.channels()], device);
-    let logits = Head::new(&Lifted::frozen(weights, device), arch.grid).run(input);
+    let logits = Head::new(&Lifted::frozen(weights, device), arch).run(input);
     let probabilities = host_values(burn::tensor::activation::sigmoid(logits));
-    probabilities.chunks_exact(4 * arch.tokens()).map(<[f32]>::to_vec).collect()
+    let side = arch.segmentation_side();
+    probabilities.chunks_exact(side * side).map(<[f32]>::to_vec).collect()
 }
 
 /// `R X R^T` of a square map `x`.
@@ -147,13 +148,13 @@ pub fn resample(x: &[f32], axis: &Axis) -> Vec<f32> {
     wide
 }
 
-/// Fused, smoothed map and image score from the distance map (grid) and probabilities (twice
-/// the grid).
+/// Fused, smoothed map and image score from the distance map (grid) and the head's
+/// probabilities.
 pub fn fuse(arch: &Architecture, distance: &[f32], probabilities: &[f32]) -> (Vec<f32>, f32) {
     let (kernel, sigma) = arch.smoothing;
     let smooth = smoothing(arch.map, kernel, f64::from(sigma));
     let a = resample(distance, &smooth.after(&arch.distance_upsampling()));
-    let s = resample(probabilities, &smooth.after(&upsampling(2 * arch.grid, arch.map)));
+    let s = resample(probabilities, &smooth.after(&upsampling(arch.segmentation_side(), arch.map)));
     let w = arch.distance_weight;
     let map: Vec<f32> = a.iter().zip(&s).map(|(a, s)| w * a + (1.0 - w) * s).collect();
     let mut sorted = map.clone();

@@ -3,7 +3,7 @@
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::arch::{Architecture, HostTensor, Weights};
+use crate::arch::{Architecture, HeadShape, HostTensor, Weights};
 
 /// Standard deviation of linear weights in the decoder blocks, truncated at two deviations.
 const BLOCK_STD: f32 = 0.01;
@@ -57,9 +57,14 @@ impl Builder<'_> {
 
     /// He-initialised convolution of `side` x `side`.
     fn conv(&mut self, name: &str, input: usize, output: usize, side: usize) {
+        self.kernel(name, input, output, side);
+        self.constant(&format!("{name}.bias"), &[output], 0.0);
+    }
+
+    /// The same without a bias.
+    fn kernel(&mut self, name: &str, input: usize, output: usize, side: usize) {
         let std = (2.0 / (input * side * side) as f32).sqrt();
         self.random(&format!("{name}.weight"), &[output, input, side, side], std);
-        self.constant(&format!("{name}.bias"), &[output], 0.0);
     }
 }
 
@@ -97,15 +102,29 @@ pub fn init_decoder(arch: &Architecture, rng: &mut ChaCha8Rng) -> Weights {
 
 /// Segmentation head weights.
 pub fn init_head(arch: &Architecture, rng: &mut ChaCha8Rng) -> Weights {
-    let [wide, narrow] = arch.head;
     let mut b = Builder { weights: Weights::new(), rng };
-    b.conv("head.conv0", arch.channels(), wide, 1);
-    b.conv("head.conv1", wide, wide, 3);
-    b.conv("head.conv2", wide, narrow, 3);
-    b.conv("head.conv3", narrow, 1, 3);
     // Defects cover a few percent of the pixels: starting from that prior spares the first
     // iterations learning it.
     const PRIOR: f32 = 0.02;
-    b.constant("head.conv3.bias", &[1], (PRIOR / (1.0 - PRIOR)).ln());
+    let prior = (PRIOR / (1.0 - PRIOR)).ln();
+    match arch.head {
+        HeadShape::Slim([wide, narrow]) => {
+            b.conv("head.conv0", arch.channels(), wide, 1);
+            b.conv("head.conv1", wide, wide, 3);
+            b.conv("head.conv2", wide, narrow, 3);
+            b.conv("head.conv3", narrow, 1, 3);
+            b.constant("head.conv3.bias", &[1], prior);
+        }
+        HeadShape::Parity => {
+            for conv in arch.parity_convs() {
+                b.kernel(&conv.name, conv.input, conv.output, 3);
+                for (part, value) in [("gamma", 1.0), ("beta", 0.0), ("mean", 0.0), ("var", 1.0)] {
+                    b.constant(&format!("{}.{part}", conv.name), &[conv.output], value);
+                }
+            }
+            b.kernel("head.out", arch.parity_channels(), 2, 3);
+            b.put("head.out.bias", &[2], vec![0.0, prior]);
+        }
+    }
     b.weights
 }

@@ -53,13 +53,24 @@ impl<'a> Lifted<'a> {
         &self.device
     }
 
+    /// The weight `name` on the host.
+    ///
+    /// # Panics
+    /// When the name is missing.
+    pub fn host(&self, name: &str) -> &HostTensor {
+        match self.weights.get(name) {
+            Some(host) => host,
+            None => panic!("weight {name} is missing"),
+        }
+    }
+
     /// The weight `name` as a tensor of rank `D`.
     ///
     /// # Panics
     /// When the name is missing or the rank differs: `Weights` are checked against the
     /// architecture where they enter the program.
     pub fn get<const D: usize>(&self, name: &str) -> Tensor<D> {
-        let Some(host) = self.weights.get(name) else { panic!("weight {name} is missing") };
+        let host = self.host(name);
         let Ok(shape) = <[usize; D]>::try_from(host.shape.as_slice()) else {
             panic!("weight {name} has shape {:?}, rank {D} is needed", host.shape)
         };

@@ -12,6 +12,7 @@ mod infer;
 mod init;
 mod lift;
 mod memory;
+mod parity;
 
 pub use attention::{HeadMask, linear_attention};
 pub use decoder::{Decoder, Reading};

@@ -199,7 +199,8 @@ impl Bench<'_> {
         let (kernel, sigma) = arch.smoothing;
         let smooth = smoothing(arch.map, kernel, f64::from(sigma));
         let a = resample(&distance, &smooth.after(&arch.distance_upsampling()));
-        let s = resample(&probabilities, &smooth.after(&upsampling(2 * arch.grid, arch.map)));
+        let up = upsampling(arch.segmentation_side(), arch.map);
+        let s = resample(&probabilities, &smooth.after(&up));
         Ok((a, s))
     }
 

@@ -11,7 +11,7 @@ use super::compute::Compute;
 use super::finish::{Told, odd_ones};
 use super::prepare;
 use super::run::{Length, Outcome, Run};
-use super::settings::{Part, Preset, Settings};
+use super::settings::{HeadChoice, Part, Preset, Settings};
 use super::thin::thinned;
 use super::workers::Workers;
 use super::{TrainError, TrainErrorKind};
@@ -51,6 +51,8 @@ pub struct FitOptions {
     pub out: PathBuf,
     /// Model size.
     pub preset: Preset,
+    /// The segmentation head.
+    pub head: HeadChoice,
     /// What is left out of the model, to measure what it brings.
     pub without: Vec<Part>,
     /// Probability of the mask in training; the preset's when not given.
@@ -86,7 +88,7 @@ pub struct FitOptions {
 impl FitOptions {
     /// The preset's settings with what the user changed.
     fn settings(&self) -> Settings {
-        let mut settings = self.preset.settings();
+        let mut settings = self.preset.settings().with_head(self.head);
         if let Some(probability) = self.mask_probability {
             settings.arch.mask_probability = probability;
         }

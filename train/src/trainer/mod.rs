@@ -20,9 +20,9 @@ pub use compute::Compute;
 pub use error::{TrainError, TrainErrorKind};
 pub use fit::{FitOptions, Fitted, fit};
 pub use run::{Length, Outcome, Run};
-pub use settings::{Part, Preset, Settings};
+pub use settings::{HeadChoice, Part, Preset, Settings};
 pub use stage1::{Stage1, Stage1Batch, Stage1Loss};
-pub use stage2::{CLEAN_SHARE, Stage2};
+pub use stage2::{CLEAN_SHARE, HeadStep, Stage2};
 pub use workers::Workers;
 
 use crate::arch::Weights;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crrd::config::Framings;
 
+use super::compute::Compute;
 use super::fit::FitOptions;
 use super::settings::Settings;
 use super::workers::Workers;
@@ -11,7 +12,7 @@ use super::{TrainError, TrainErrorKind};
 use crate::arch::Architecture;
 use crate::dataset::{Dataset, Sight};
 use crate::export::expected_weights;
-use crate::memory::{self, Need};
+use crate::memory::{self, Batches, Need};
 use crate::progress::Progress;
 use crate::survey::Survey;
 
@@ -98,8 +99,13 @@ pub(super) fn within_memory(
     };
     let refuse = |text: String| TrainError::new(TrainErrorKind::Budget, text);
     let wanted = Need { pictures, variants, workers: workers.count() };
-    let share = (settings.batch.share, settings.batch.tokens);
-    let fit = memory::fit(&settings.arch, share, wanted, free).map_err(refuse)?;
+    let head_pictures = match options.compute {
+        Compute::Cpu => settings.head_batch,
+        Compute::Cuda => 0,
+    };
+    let batches =
+        Batches { share: settings.batch.share, tokens: settings.batch.tokens, head_pictures };
+    let fit = memory::fit(&settings.arch, batches, wanted, free).map_err(refuse)?;
     if resumes && fit.need.variants != variants {
         return Err(refuse(format!(
             "the interrupted run had memory for {variants} damaged variants of each picture, and \
@@ -114,5 +120,10 @@ pub(super) fn within_memory(
         })?,
     };
     notes.extend(fit.cut);
+    let on_gpu = memory::head_bytes(&settings.arch, settings.head_batch - head_pictures);
+    if on_gpu > 0 {
+        let gib = on_gpu as f64 / (1u64 << 30) as f64;
+        notes.push(format!("the parity head takes about {gib:.1} GiB of the GPU's memory"));
+    }
     Ok((fit.need.variants, workers))
 }

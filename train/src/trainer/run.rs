@@ -9,7 +9,7 @@ use super::levels;
 use super::prototypes;
 use super::settings::Settings;
 use super::stage1::Stage1;
-use super::stage2::Stage2;
+use super::stage2::{HeadStep, Stage2};
 use super::workers::Workers;
 use super::{TrainError, TrainErrorKind};
 use crate::arch::HostTensor;
@@ -258,7 +258,7 @@ impl Run<'_> {
             if progress >= 1.0 {
                 return Ok(true);
             }
-            let (loss, mut gradients) =
+            let HeadStep { loss, mut gradients, statistics } =
                 stage.step(&state.weights, state.counters.iteration, self.workers);
             clip_norm(&mut gradients, HEAD_NORM_MAX);
             let rate = {
@@ -266,6 +266,7 @@ impl Run<'_> {
                 learning_rate(progress, settings.warm_up, peak, peak * RATE_FLOOR)
             };
             StableAdamW::default().step(&mut state.weights, &gradients, &mut state.moments, rate);
+            state.weights.extend(statistics);
             state.counters.iteration += 1;
             if !self.after(state, &mut clock, loss, &pace)? {
                 return Ok(false);

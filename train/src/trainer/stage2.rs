@@ -1,11 +1,13 @@
 //! Stage 2: with the decoder frozen, the segmentation head learns where the damage was.
 
+use std::borrow::Cow;
+
 use burn::tensor::Device;
 use rand::Rng;
 
 use super::batch::Classes;
 use super::workers::Workers;
-use crate::arch::{Architecture, Weights};
+use crate::arch::{Architecture, HeadShape, Weights};
 use crate::features::{Cache, Purpose, Statistics, stream};
 use crate::loss::{Graded, focal};
 use crate::model::{Head, Lifted, compare, host_values, resample, tensor_from};
@@ -24,7 +26,7 @@ pub struct Stage2<'a> {
     pub statistics: &'a Statistics,
     /// Pictures by class.
     pub classes: &'a Classes,
-    /// Pictures in a batch; each worker takes one at a time.
+    /// Pictures in a batch; each worker takes one at a time, but for the parity head.
     pub pictures: usize,
     /// Seeds the batches.
     pub seed: u64,
@@ -32,6 +34,23 @@ pub struct Stage2<'a> {
     pub device: &'a Device,
     up: Axis,
     down: Axis,
+}
+
+/// What one batch says.
+#[derive(Clone, Debug, Default)]
+pub struct HeadStep {
+    /// Mean over the batch.
+    pub loss: f64,
+    /// Gradient of the head's weights.
+    pub gradients: Weights,
+    /// Statistics of batch normalisation after this batch, by weight name; none in the slim head.
+    pub statistics: Weights,
+}
+
+/// A picture of a batch.
+struct Sample<'a> {
+    products: Vec<f32>,
+    mask: Cow<'a, [u8]>,
 }
 
 impl<'a> Stage2<'a> {
@@ -44,7 +63,7 @@ impl<'a> Stage2<'a> {
         (pictures, seed): (usize, u64),
         device: &'a Device,
     ) -> Self {
-        let up = upsampling(2 * arch.grid, arch.input);
+        let up = upsampling(arch.segmentation_side(), arch.input);
         let transposed = |a: &Axis| Axis {
             rows: a.columns,
             columns: a.rows,
@@ -57,30 +76,35 @@ impl<'a> Stage2<'a> {
         Self { arch, cache, statistics, classes, pictures, seed, device, up, down }
     }
 
-    /// Loss and gradient of the head's weights for batch number `iteration`.
-    pub fn step(&self, weights: &Weights, iteration: u64, workers: &Workers) -> (f64, Weights) {
-        let parts = workers.map(self.pictures, |i| self.picture(weights, iteration, i));
-        let share = 1.0 / self.pictures as f64;
-        let mut gradients = Weights::new();
-        let mut loss = 0.0;
-        for (part, gradient) in parts {
-            loss += part * share;
-            super::add_scaled(&mut gradients, gradient, share as f32);
+    /// Loss, gradient and statistics of the head for batch number `iteration`.
+    pub fn step(&self, weights: &Weights, iteration: u64, workers: &Workers) -> HeadStep {
+        let parts = match self.arch.head {
+            HeadShape::Slim(_) => workers
+                .map(self.pictures, |i| self.learn(weights, &[self.sample(weights, iteration, i)])),
+            // Batch normalisation needs the batch as a whole; on one worker, so that sums do not
+            // depend on how many there are.
+            HeadShape::Parity => {
+                let samples = workers.map(self.pictures, |i| self.sample(weights, iteration, i));
+                workers.map(1, |_| self.learn(weights, &samples))
+            }
+        };
+        let mut whole = HeadStep::default();
+        for part in parts {
+            whole.loss += part.loss;
+            super::add_scaled(&mut whole.gradients, part.gradients, 1.0);
+            whole.statistics.extend(part.statistics);
         }
-        (loss, gradients)
+        whole
     }
 
-    fn picture(&self, weights: &Weights, iteration: u64, i: usize) -> (f64, Weights) {
+    fn sample(&self, weights: &Weights, iteration: u64, i: usize) -> Sample<'_> {
         let mut rng = stream(self.seed, Purpose::Head, iteration, i as u64);
         let picture = self.classes.pick(&mut rng);
         let variant = &self.cache.variants
             [picture * self.cache.per_picture + rng.random_range(0..self.cache.per_picture)];
-        let empty;
-        let (raw, mask) = if rng.random_bool(CLEAN_SHARE) {
-            empty = vec![0u8; variant.mask.len()];
-            (&self.cache.clean[picture], &empty)
-        } else {
-            (&variant.features, &variant.mask)
+        let (raw, mask) = match rng.random_bool(CLEAN_SHARE) {
+            true => (&self.cache.clean[picture], Cow::Owned(vec![0u8; variant.mask.len()])),
+            false => (&variant.features, Cow::Borrowed(&variant.mask[..])),
         };
         let features = self.statistics.standardised(raw);
         let products =
@@ -88,20 +112,29 @@ impl<'a> Stage2<'a> {
                 Some(compared) => compared.products,
                 None => panic!("one picture gives one comparison"),
             };
-        self.learn(weights, products, mask)
+        Sample { products, mask }
     }
 
-    fn learn(&self, weights: &Weights, products: Vec<f32>, mask: &[u8]) -> (f64, Weights) {
+    /// The share of `samples` in the batch.
+    fn learn(&self, weights: &Weights, samples: &[Sample<'_>]) -> HeadStep {
         let lifted = Lifted::trainable(weights, self.device);
-        let input = tensor_from(products, [self.arch.tokens(), self.arch.channels()], self.device);
-        let logits = Head::new(&lifted, self.arch.grid).run(input);
+        let products: Vec<f32> = samples.iter().flat_map(|s| s.products.iter().copied()).collect();
+        let rows = samples.len() * self.arch.tokens();
+        let input = tensor_from(products, [rows, self.arch.channels()], self.device);
+        let (logits, statistics) = Head::new(&lifted, self.arch).learn(input);
         let shape = logits.dims();
-        let graded = self.grade(&host_values(logits.clone().inner()), mask);
-        let gradient = tensor_from(graded.gradient, shape, self.device);
-        let surrogate = (logits * gradient).sum();
-        let mut gradients = Weights::new();
-        lifted.add_gradients(&mut surrogate.backward(), &mut gradients);
-        (graded.loss, gradients)
+        let values = host_values(logits.clone().inner());
+        let share = 1.0 / self.pictures as f64;
+        let mut step = HeadStep { statistics, ..HeadStep::default() };
+        let mut gradient = Vec::with_capacity(values.len());
+        for (logits, sample) in values.chunks_exact(values.len() / samples.len()).zip(samples) {
+            let graded = self.grade(logits, &sample.mask);
+            step.loss += graded.loss * share;
+            gradient.extend(graded.gradient.iter().map(|g| g * share as f32));
+        }
+        let surrogate = (logits * tensor_from(gradient, shape, self.device)).sum();
+        lifted.add_gradients(&mut surrogate.backward(), &mut step.gradients);
+        step
     }
 
     /// Focal loss of the upsampled probabilities, and its gradient with respect to the logits.

@@ -9,7 +9,7 @@ pub(crate) mod reference;
 
 use std::collections::BTreeMap;
 
-use crrd_train::arch::{self, Architecture, Group, HostTensor, Tap, Weights};
+use crrd_train::arch::{self, Architecture, Group, HeadShape, HostTensor, Tap, Weights};
 use crrd_train::encoder::EncoderWeights;
 use crrd_train::encoder::spec::EncoderSpec;
 use crrd_train::encoder::vit::VitSpec;
@@ -79,7 +79,7 @@ pub(crate) fn reduced_paper() -> Architecture {
         width: 48,
         heads: 3,
         depth: 4,
-        head: [16, 8],
+        head: HeadShape::Slim([16, 8]),
         map: 64,
         ..arch::paper_s()
     }
@@ -114,7 +114,7 @@ pub(crate) fn weights(arch: &Architecture) -> Weights {
                 _ => 1,
             };
             let (centre, spread) = match name.rsplit('.').next().unwrap() {
-                "std" | "level" | "share" => (1.0, 0.5),
+                "std" | "level" | "share" | "var" => (1.0, 0.5),
                 "prototypes" => (0.0, 1.0),
                 "gamma" => (1.0, 0.25),
                 "weight" => (0.0, (3.0 / fan_in as f32).sqrt()),

@@ -1,7 +1,7 @@
 //! `arch.rs` steps 1 to 7 behind the encoder, in naive loops and 64-bit arithmetic. Nothing is
 //! folded, fused or shared with the exporter: what agrees with this has read the contract alike.
 
-use crrd_train::arch::{ATTENTION_EPS, Architecture, Memory, Scheme, Weights};
+use crrd_train::arch::{ATTENTION_EPS, Architecture, HeadShape, Memory, Scheme, Weights};
 
 /// Rows by columns.
 type Matrix = Vec<Vec<f64>>;
@@ -79,7 +79,10 @@ pub(crate) fn forward(arch: &Architecture, weights: &Weights, features: &[f32]) 
         Scheme::Projected => resize(&distance, arch.grid, arch.map),
         Scheme::Averaged { .. } => resize_corners(&distance, arch.grid, arch.map),
     };
-    let s = resize(&net.head(&head_input), 2 * arch.grid, arch.map);
+    let s = match arch.head {
+        HeadShape::Slim(_) => resize(&net.head(&head_input), 2 * arch.grid, arch.map),
+        HeadShape::Parity => net.parity_head(&head_input),
+    };
     let w = f64::from(arch.distance_weight);
     let fused: Vec<f64> = a.iter().zip(&s).map(|(a, s)| w * a + (1.0 - w) * s).collect();
     let map = gauss(&fused, arch.map, arch.smoothing.0, f64::from(arch.smoothing.1));
@@ -206,8 +209,38 @@ impl Net<'_> {
         x[0].iter().map(|v| 1.0 / (1.0 + (-v).exp())).collect()
     }
 
+    /// Segmentation probabilities at the map's size, by the published head.
+    fn parity_head(&self, x: &Matrix) -> Vec<f64> {
+        let mut x: Matrix = (0..x[0].len()).map(|c| x.iter().map(|row| row[c]).collect()).collect();
+        let mut side = self.arch.grid;
+        for stage in 0..3 {
+            x = x.iter().map(|plane| resize(plane, side, 2 * side)).collect();
+            side *= 2;
+            for i in 0..3 {
+                let name = format!("head.{stage}.{i}");
+                let part = |part: &str| self.vector(&format!("{name}.{part}"));
+                let none = vec![0.0; part("gamma").len()];
+                let y = self.conv_by(&part("weight"), &none, &x, side, 3);
+                let (gamma, beta, mean, var) =
+                    (part("gamma"), part("beta"), part("mean"), part("var"));
+                let normed = y.iter().enumerate().map(|(c, plane)| {
+                    let of = |v: &f64| (v - mean[c]) / (var[c] + 1e-5).sqrt() * gamma[c] + beta[c];
+                    plane.iter().map(of).collect()
+                });
+                x = relu(normed.collect());
+            }
+        }
+        let x: Matrix = x.iter().map(|plane| resize(plane, side, self.arch.map)).collect();
+        let x = self.conv("head.out", &x, self.arch.map, 3);
+        x[0].iter().zip(&x[1]).map(|(good, bad)| bad.exp() / (good.exp() + bad.exp())).collect()
+    }
+
     fn conv(&self, name: &str, x: &Matrix, side: usize, kernel: usize) -> Matrix {
         let (w, b) = (self.vector(&format!("{name}.weight")), self.vector(&format!("{name}.bias")));
+        self.conv_by(&w, &b, x, side, kernel)
+    }
+
+    fn conv_by(&self, w: &[f64], b: &[f64], x: &Matrix, side: usize, kernel: usize) -> Matrix {
         let radius = (kernel / 2) as isize;
         let inside = |v: isize| (0..side as isize).contains(&v).then_some(v as usize);
         b.iter()

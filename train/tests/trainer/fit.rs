@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crrd_train::onnx::Storage;
 use crrd_train::progress::Progress;
-use crrd_train::trainer::{Compute, FitOptions, Fitted, Preset, TrainError, TrainErrorKind, fit};
+use crrd_train::trainer::{
+    Compute, FitOptions, Fitted, HeadChoice, Preset, TrainError, TrainErrorKind, fit,
+};
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::export_support::{encoder_tensors, picture};
@@ -40,6 +42,7 @@ fn options(dir: &Path) -> FitOptions {
         config: None,
         out: dir.join("model"),
         preset: Preset::Tiny,
+        head: HeadChoice::Slim,
         without: vec![],
         mask_probability: None,
         seed: 1,

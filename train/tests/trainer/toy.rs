@@ -4,7 +4,7 @@
 use std::f32::consts::TAU;
 use std::time::Instant;
 
-use crrd_train::arch::{Architecture, Group, Memory, Tap, edge};
+use crrd_train::arch::{Architecture, Group, HeadShape, Memory, Tap, edge};
 use crrd_train::checkpoint::{Checkpoint, Counters, State};
 use crrd_train::encoder::EncoderError;
 use crrd_train::features::{Cache, Encode, Material, Picture, Purpose, stream};
@@ -71,7 +71,7 @@ pub(crate) fn settings() -> Settings {
         mlp_ratio: 2,
         depth: 2,
         memory: Some(Memory { taps: vec![0, 1], window: 3, prototypes: 64 }),
-        head: [16, 8],
+        head: HeadShape::Slim([16, 8]),
         map: INPUT,
         ..edge()
     };
