@@ -115,13 +115,14 @@ fn is_child() -> bool {
 }
 
 #[test]
-fn the_service_manager_hears_ready_status_watchdog_and_stopping() {
+fn the_service_manager_hears_ready_status_watchdog_more_time_and_stopping() {
     if is_child() {
         let notify = Notify::from_env();
         assert_eq!(notify.ping_interval(), Some(Duration::from_secs(5)));
         notify.ready("judging");
         notify.ping();
         notify.status("12 parts");
+        notify.extend(Duration::from_secs(60));
         notify.stopping("draining");
         return;
     }
@@ -129,7 +130,7 @@ fn the_service_manager_hears_ready_status_watchdog_and_stopping() {
     let path = dir.path().join("notify");
     let manager = UnixDatagram::bind(&path).unwrap();
     manager.set_read_timeout(Some(CHILD_TIMEOUT)).unwrap();
-    let status = child("the_service_manager_hears_ready_status_watchdog_and_stopping")
+    let status = child("the_service_manager_hears_ready_status_watchdog_more_time_and_stopping")
         .env("NOTIFY_SOCKET", &path)
         .env("WATCHDOG_USEC", "10000000")
         .env_remove("WATCHDOG_PID")
@@ -142,6 +143,7 @@ fn the_service_manager_hears_ready_status_watchdog_and_stopping() {
         "READY=1\nSTATUS=judging\n",
         "WATCHDOG=1\n",
         "STATUS=12 parts\n",
+        "EXTEND_TIMEOUT_USEC=60000000\n",
         "STOPPING=1\nSTATUS=draining\n",
     ] {
         let length = manager.recv(&mut buffer).unwrap();

@@ -44,6 +44,7 @@ pub struct Line {
     pub(super) engine_sha256: String,
     pub(super) precision: Precision,
     pub(super) recipes: Recipes,
+    pub(super) latency_ms_max: u64,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -163,7 +164,7 @@ impl Service {
             && line.board.awaits_engine()
             && now.since(self.started) < BUILDING_MAX
         {
-            notify.extend_start(START_EXTENDED_BY);
+            notify.extend(START_EXTENDED_BY);
         }
         if changed {
             tracing::info!(ready, "{status}");

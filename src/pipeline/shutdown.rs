@@ -23,8 +23,9 @@ const COMMAND_MS_MAX: u64 = 1_000;
 const CAMERA_MS_MAX: u64 = 3_000;
 /// Time for the views that wait, in milliseconds: nobody waits for more of them.
 const VIEWS_MS_MAX: u64 = 1_000;
-/// Time for the frames in the queue, in milliseconds: the deepest queue at the slowest engine.
-const INSPECT_MS_MAX: u64 = 10_000;
+/// Time beyond the deadline of the last part for the inference that began just before it, in
+/// milliseconds: the slowest engine. Parts behind it are answered without a look.
+const INFERENCE_MS_MAX: u64 = 10_000;
 /// Time for the last commits, in milliseconds: several fsyncs of a bad disk.
 const JOURNAL_MS_MAX: u64 = 5_000;
 /// Time for the publisher, in milliseconds; what is not delivered then stays in the journal.
@@ -32,20 +33,28 @@ const PUBLISH_MS_MAX: u64 = 3_000;
 /// How often a stage is looked at while it ends.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
+/// How long a stage may take to end, when its parts have so long from trigger to verdict: as long as
+/// a part that was accepted last may still be judged in time, it is judged.
+fn limit_ms(stage: Stage, latency_ms_max: u64) -> u64 {
+    match stage {
+        Stage::Command => COMMAND_MS_MAX,
+        Stage::Capture(_) => CAMERA_MS_MAX,
+        Stage::Views => VIEWS_MS_MAX,
+        Stage::Inspect => latency_ms_max.saturating_add(INFERENCE_MS_MAX),
+        Stage::Journal => JOURNAL_MS_MAX,
+    }
+}
+
 impl Line {
     /// Ends all stages in order.
     pub(super) fn stop(self, notify: &Notify) -> Result<Summary, PipelineError> {
         notify.stopping("stopping in order");
         let mut late = vec![];
         for (stage, thread) in &self.threads {
-            let limit_ms = match stage {
-                Stage::Command => COMMAND_MS_MAX,
-                Stage::Capture(_) => CAMERA_MS_MAX,
-                Stage::Views => VIEWS_MS_MAX,
-                Stage::Inspect => INSPECT_MS_MAX,
-                Stage::Journal => JOURNAL_MS_MAX,
-            };
             let stage = *stage;
+            let limit_ms = limit_ms(stage, self.latency_ms_max);
+            // The service manager's own limit knows nothing of the deadline that was configured.
+            notify.extend(Duration::from_millis(limit_ms.saturating_add(PUBLISH_MS_MAX)));
             self.signals.order(stage);
             if !self.wait_for(stage, thread, limit_ms) && !self.may_stay(stage) {
                 late.push(stage.thread_name());
@@ -92,5 +101,19 @@ impl Line {
         let epoch = self.board.epoch();
         let (counters, latencies) = (self.board.counters(), self.board.latencies());
         Summary { epoch, counters, latencies, delivered }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_inspection_may_take_as_long_as_its_last_part_may_be_judged_in_time() {
+        for latency_ms in [1, 1_000, 60_000] {
+            assert!(limit_ms(Stage::Inspect, latency_ms) >= latency_ms + INFERENCE_MS_MAX);
+            assert_eq!(limit_ms(Stage::Journal, latency_ms), JOURNAL_MS_MAX);
+        }
+        assert_eq!(limit_ms(Stage::Inspect, u64::MAX), u64::MAX);
     }
 }

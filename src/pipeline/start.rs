@@ -321,6 +321,7 @@ impl Line {
             engine_sha256: spec.sha256,
             precision: spec.precision,
             recipes,
+            latency_ms_max: parts.latency_ms_max,
             clock: parts.clock,
         })
     }

@@ -46,8 +46,8 @@ impl Notify {
         self.send(&[NotifyState::Status(&one_line(status))]);
     }
 
-    /// The start goes on for `at_most` from now, whatever the service manager's limit is.
-    pub fn extend_start(&self, at_most: Duration) {
+    /// Start or stop goes on for `at_most` from now, whatever the service manager's limit is.
+    pub fn extend(&self, at_most: Duration) {
         let us = u32::try_from(at_most.as_micros()).unwrap_or(u32::MAX);
         self.send(&[NotifyState::ExtendTimeoutUsec(us)]);
     }
