@@ -3,14 +3,14 @@
 //! Ignored by default: the library is 220 MB and comes from PyPI. `tests/rtx/run.sh` fetches it and
 //! runs `cargo test --test rtx -- --ignored --nocapture --test-threads 1`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crrd::engine::EngineErrorKind;
 use crrd::engine::bundle::{Bundle, BundleSource};
 use crrd::engine::graph::{CameraFrames, with_mask};
-use crrd::engine::tensorrt::{Family, Target, TensorRt};
+use crrd::engine::tensorrt::{BuildControl, Family, Target, TensorRt};
 use crrd::frame::{Geometry, PixelFormat, Precision};
 use prost::Message;
 
@@ -105,6 +105,44 @@ fn a_model_with_the_limit_as_an_input_and_the_mask_as_an_output_is_built() {
         let masked = with_mask(&model, &output.anomaly_map, size).unwrap();
         let bytes = rtx.try_build(&masked.encode_to_vec()).unwrap();
         println!("with limit and mask, {name}: plan of {bytes} bytes");
+    }
+}
+
+#[test]
+#[ignore = "needs NVIDIA's libraries: tests/rtx/run.sh"]
+fn a_build_tells_its_phases_and_ends_when_it_is_told_to() {
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/demo");
+    let bundle = Bundle::load(&BundleSource::Dir(demo)).unwrap();
+    let target = Target::pictures(&bundle, Precision::Fp32);
+    for cancels in [false, true] {
+        let control = BuildControl::default();
+        let rtx = TensorRt::open(Some(&libraries())).unwrap().controlled_by(control.clone());
+        let mut seen = BTreeMap::new();
+        let started = Instant::now();
+        let built = std::thread::scope(|scope| {
+            let build = scope.spawn(|| rtx.build(target, &BTreeSet::new(), &[]));
+            while !build.is_finished() {
+                for phase in control.phases() {
+                    seen.insert(phase.name, phase.steps);
+                }
+                if cancels && !seen.is_empty() {
+                    control.cancel();
+                }
+                std::thread::yield_now();
+            }
+            build.join().unwrap()
+        });
+        println!("cancelled: {cancels}, {:.2} s, phases {seen:?}", started.elapsed().as_secs_f64());
+        assert!(!seen.is_empty() && seen.values().all(|steps| *steps > 0), "{seen:?}");
+        assert!(control.phases().is_empty(), "nothing is under way any more");
+        match built {
+            Ok(_) => assert!(!cancels, "it was built to its end"),
+            Err(e) => assert_eq!((cancels, e.kind()), (true, EngineErrorKind::Cancelled), "{e}"),
+        }
+        if cancels {
+            let again = rtx.build(target, &BTreeSet::new(), &[]).unwrap_err();
+            assert_eq!(again.kind(), EngineErrorKind::Cancelled);
+        }
     }
 }
 

@@ -23,7 +23,7 @@ pub use cpu::CpuEngine;
 pub use eye::{Eye, Held};
 pub use frame_cases::{FRAME_TOLERANCE, frame_cases};
 pub use frames::{FrameReader, FramesEngine, KINDS_MAX};
-pub use kept::{KeptEngine, Retries, Workshop};
+pub use kept::{KeptEngine, Retries, Stopper, Workshop};
 #[cfg(feature = "ort")]
 pub use onnxruntime::OrtEngine;
 pub use open::{Backend, Gpu, open, open_many, open_serving};
@@ -156,6 +156,8 @@ pub enum EngineErrorKind {
     SelfCheck,
     /// The backend failed.
     Backend,
+    /// Somebody ended the build of an engine before it was done.
+    Cancelled,
     /// The caller passed a buffer of the wrong size.
     Input,
 }

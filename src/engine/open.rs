@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::bundle::{Bundle, BundleSource};
-use super::tensorrt::{Readers, Target, TensorRt};
+use super::tensorrt::{BuildControl, Readers, Target, TensorRt};
 use super::{
-    CpuEngine, Engine, EngineError, EngineErrorKind, KeptEngine, ModelSpec, Retries, Workshop,
+    CpuEngine, Engine, EngineError, EngineErrorKind, KeptEngine, ModelSpec, Retries, Stopper,
+    Workshop,
 };
 use crate::frame::Precision;
 
@@ -87,8 +88,12 @@ pub fn open_serving(
         Backend::Cpu | Backend::Ort => return open(source, backend),
     };
     let bundle = Arc::new(Bundle::load(source)?);
+    // One for all builds of this station, those of readers of frames, too.
+    let control = BuildControl::default();
     let tensorrt = match (TensorRt::open(gpu.library_dir.as_deref()), &backend) {
-        (Ok(tensorrt), _) if tensorrt.device().is_some() => Arc::new(tensorrt),
+        (Ok(tensorrt), _) if tensorrt.device().is_some() => {
+            Arc::new(tensorrt.controlled_by(control.clone()))
+        }
         (Ok(_) | Err(_), Backend::Auto(_)) => return cpu(&bundle),
         (Ok(tensorrt), _) => return Err(tensorrt.no_gpu()),
         (Err(e), _) => return Err(e),
@@ -99,7 +104,8 @@ pub fn open_serving(
         tracing::warn!(error, "the engine that was built is not used");
         None
     });
-    let mut workshop = GpuWorkshop { source: source.clone(), gpu: gpu.clone(), cpu_meanwhile };
+    let mut workshop =
+        GpuWorkshop { source: source.clone(), gpu: gpu.clone(), cpu_meanwhile, control };
     let retries = Retries::default();
     let kept = match kept {
         Some(engine) => KeptEngine::serving(Box::new(engine), workshop, retries)?,
@@ -123,12 +129,19 @@ struct GpuWorkshop {
     source: BundleSource,
     gpu: Gpu,
     cpu_meanwhile: bool,
+    control: BuildControl,
 }
 
 impl Workshop for GpuWorkshop {
+    fn stopper(&self) -> Stopper {
+        let control = self.control.clone();
+        Box::new(move || control.cancel())
+    }
+
     fn build(&mut self) -> Result<Box<dyn Engine>, EngineError> {
         let bundle = Bundle::load(&self.source)?;
-        let tensorrt = TensorRt::open(self.gpu.library_dir.as_deref())?;
+        let tensorrt =
+            TensorRt::open(self.gpu.library_dir.as_deref())?.controlled_by(self.control.clone());
         let built = tensorrt.build_into(pictures(&bundle, &self.gpu), &self.gpu.plans_dir)?;
         Ok(Box::new(built.0))
     }

@@ -3,19 +3,16 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::camera::CameraArgs;
+use super::progress::watched;
 use super::{EngineArgs, GpuArgs};
 use crate::engine::bundle::Bundle;
-use crate::engine::tensorrt::{self, Target, TensorRt};
+use crate::engine::tensorrt::{self, BuildControl, Target, TensorRt};
 use crate::sys::clock::{Clock, RealClock};
-
-/// Time between two steps of the spinner.
-const SPIN: Duration = Duration::from_millis(120);
+use crate::sys::shutdown::Shutdown;
 
 /// Builds a bundle's engine for this machine's GPU, proves it and keeps it
 #[derive(Clone, Debug, clap::Args)]
@@ -37,18 +34,18 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let frames = args.camera.frames()?;
     let precision = args.gpu.precision.into();
     let target = Target { bundle: &bundle, precision, frames: frames.as_ref() };
-    let tensorrt = TensorRt::open(args.gpu.library_dir.as_deref())?;
+    let shutdown = Shutdown::install().context("cannot install the signal handlers")?;
+    let control = BuildControl::default();
+    let tensorrt = TensorRt::open(args.gpu.library_dir.as_deref())?.controlled_by(control.clone());
     println!("{}: {}", bundle.place(), bundle.manifest().name);
     println!("  library  {}", tensorrt.version());
     if let Some(frames) = &frames {
         println!("  frames   {frames}");
     }
     let started = RealClock.now();
-    let spinner = spinner("building; Ctrl-C ends it, nothing half-built stays");
     if tensorrt.device().is_none() {
         // TensorRT for RTX: what it builds here shows that the model can be built, no more.
-        let built = tensorrt.build(target, &BTreeSet::new(), &[])?;
-        spinner.finish_and_clear();
+        let built = watched(&control, &shutdown, || tensorrt.build(target, &BTreeSet::new(), &[]))?;
         let seconds = RealClock.now().since(started).as_ms() / 1e3;
         println!("  built    {} bytes in {seconds:.1} s", built.plan.len());
         println!("not kept: there is no NVIDIA GPU here to run it on");
@@ -56,8 +53,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     }
     let key = tensorrt.key(target)?;
     println!("  for      {}", key.describe());
-    let (_, record) = tensorrt.build_into(target, &args.gpu.plans)?;
-    spinner.finish_and_clear();
+    let (_, record) =
+        watched(&control, &shutdown, || tensorrt.build_into(target, &args.gpu.plans))?;
     println!("  built    in {:.1} s", RealClock.now().since(started).as_ms() / 1e3);
     println!(
         "  golden   pictures reproduced within {:.2e}, allowed {:.2e}",
@@ -69,15 +66,6 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     }
     println!("  kept     {}", key.file(&args.gpu.plans).display());
     Ok(ExitCode::SUCCESS)
-}
-
-fn spinner(words: &'static str) -> ProgressBar {
-    let bar = ProgressBar::new_spinner().with_message(words);
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(SPIN);
-    bar
 }
 
 /// Lists the engines that were built on this machine

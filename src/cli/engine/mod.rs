@@ -5,6 +5,7 @@ mod bench;
 mod build;
 mod camera;
 mod export;
+mod progress;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

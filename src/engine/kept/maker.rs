@@ -1,5 +1,6 @@
 //! The thread that makes engines, so that nobody who judges parts waits for one.
 
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -29,7 +30,16 @@ pub trait Workshop: Send {
     /// # Errors
     /// Why it cannot be made.
     fn substitute(&mut self) -> Result<Option<Box<dyn Engine>>, EngineError>;
+
+    /// What ends a building under way, from another thread; called once, when nobody waits for its
+    /// engine any more.
+    fn stopper(&self) -> Stopper {
+        Box::new(|| {})
+    }
 }
+
+/// Ends what a workshop has begun.
+pub type Stopper = Box<dyn Fn() + Send>;
 
 /// How often and when an engine that failed is opened again: after `first`, and after twice the last
 /// pause from then on.
@@ -100,14 +110,13 @@ pub(super) fn start(
     spec: ModelSpec,
     orders: Receiver<Order>,
     made: Sender<Made>,
-) -> Result<(), EngineError> {
+) -> Result<JoinHandle<()>, EngineError> {
     let mut maker = Maker { workshop, retries, spec, orders, made, attempts: 0 };
     let run = move || while maker.next().is_ok() {};
     std::thread::Builder::new().name("crrd-engine".to_owned()).spawn(run).map_err(|e| {
         let what = "cannot start the thread that makes engines: raise the limit on tasks";
         EngineError::with_source(EngineErrorKind::Backend, what, e)
-    })?;
-    Ok(())
+    })
 }
 
 impl Maker {

@@ -22,16 +22,26 @@ mod maker;
 #[cfg(test)]
 mod tests;
 
+use std::thread::JoinHandle;
+use std::time::Duration;
+
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
 use self::maker::{MADE_MAX, Made, Order};
 use super::{Condition, Engine, EngineError, EngineErrorKind, ModelSpec};
 use crate::frame::AnomalyMap;
-pub use maker::{Retries, Workshop};
+use crate::sys::clock::{Clock, RealClock};
+pub use maker::{Retries, Stopper, Workshop};
 
 /// Pictures answered after which an engine that was opened again counts as well: a fault that lies
 /// in the engine itself shows at the first ones.
 const STEADY_PICTURES: u64 = 100;
+
+/// Longest wait for a building to end in milliseconds: steps of the builder take less than a second
+/// on most devices.
+const STOP_MS_MAX: u64 = 3_000;
+/// How often it is looked at while it ends.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// Who answers at the moment.
 enum Serving {
@@ -52,6 +62,8 @@ pub struct KeptEngine {
     given_up: bool,
     orders: Sender<Order>,
     made: Receiver<Made>,
+    stop: Stopper,
+    maker: JoinHandle<()>,
 }
 
 impl KeptEngine {
@@ -93,8 +105,9 @@ impl KeptEngine {
     ) -> Result<Self, EngineError> {
         let (orders, taken) = bounded(1);
         let (given, made) = bounded(MADE_MAX);
-        maker::start(Box::new(workshop), retries, spec.clone(), taken, given)?;
-        Ok(Self { spec, serving, answered: 0, given_up: false, orders, made })
+        let stop = workshop.stopper();
+        let maker = maker::start(Box::new(workshop), retries, spec.clone(), taken, given)?;
+        Ok(Self { spec, serving, answered: 0, given_up: false, orders, made, stop, maker })
     }
 
     /// The engine failed at a picture: it is taken out of service, and made again.
@@ -123,6 +136,22 @@ impl KeptEngine {
                 self.serving = Serving::Substitute(engine);
             }
             Made::GivenUp => self.given_up = true,
+        }
+    }
+}
+
+impl Drop for KeptEngine {
+    /// A process must not end while the builder works. A step of it that takes longer is left behind.
+    fn drop(&mut self) {
+        (self.stop)();
+        // Closes the channel, which ends the maker's waiting.
+        self.orders = bounded(0).0;
+        let deadline = RealClock.now().plus_ms(STOP_MS_MAX);
+        while !self.maker.is_finished() && RealClock.now() < deadline {
+            std::thread::sleep(LOOK_EVERY);
+        }
+        if !self.maker.is_finished() {
+            tracing::warn!("the building of an engine does not end; it is left behind");
         }
     }
 }

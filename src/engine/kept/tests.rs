@@ -303,6 +303,42 @@ fn nothing_is_opened_any_more_when_the_owner_has_gone() {
     assert_eq!(opened.load(Ordering::SeqCst), 0);
 }
 
+/// Builds for ever, unless somebody ends it.
+struct Endless(Arc<AtomicBool>);
+
+impl Workshop for Endless {
+    fn build(&mut self) -> Result<Box<dyn Engine>, EngineError> {
+        while !self.0.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        nothing()
+    }
+
+    fn reopen(&mut self) -> Result<Box<dyn Engine>, EngineError> {
+        nothing()
+    }
+
+    fn substitute(&mut self) -> Result<Option<Box<dyn Engine>>, EngineError> {
+        Ok(None)
+    }
+
+    fn stopper(&self) -> Stopper {
+        let ended = Arc::clone(&self.0);
+        Box::new(move || ended.store(true, Ordering::SeqCst))
+    }
+}
+
+#[test]
+fn a_building_under_way_is_ended_with_its_owner() {
+    let ended = Arc::new(AtomicBool::new(false));
+    let shop = Endless(Arc::clone(&ended));
+    let kept = KeptEngine::building(spec(), None, shop, RETRIES).unwrap();
+    std::thread::sleep(Duration::from_millis(5));
+    drop(kept);
+    // The workshop held one; its thread has ended and freed it.
+    assert_eq!((ended.load(Ordering::SeqCst), Arc::strong_count(&ended)), (true, 1));
+}
+
 #[test]
 fn pauses_double_up_to_the_longest() {
     let pauses = Retries::default();

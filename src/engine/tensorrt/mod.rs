@@ -13,6 +13,7 @@
 //! Every engine is proved by the bundle's golden pictures before it is used: TensorRT 10.3 is known
 //! to compute some 16-bit vision transformers wrongly.
 
+mod control;
 mod cuda;
 mod ffi;
 mod frames;
@@ -35,6 +36,7 @@ use super::{EngineError, EngineErrorKind};
 use crate::frame::Buffers;
 use crate::sys::fs;
 use crate::sys::hash::sha256_hex;
+pub use control::{BuildControl, Phase};
 pub use cuda::DeviceInfo;
 pub(super) use frames::Readers;
 pub use plan::{FramesKey, Listed, PlanKey, PlanRecord, list};
@@ -53,6 +55,7 @@ pub struct TensorRt {
     library: Arc<Library>,
     /// `None`: TensorRT for RTX on a machine without a GPU; it builds, and runs nothing.
     device: Option<Arc<Device>>,
+    control: BuildControl,
 }
 
 /// One build at a time in this process: the builder measures kernels, and another one's would be in the
@@ -81,7 +84,12 @@ impl TensorRt {
             Err(_) if library.version().family == Family::Rtx => None,
             Err(e) => return Err(e),
         };
-        Ok(Self { library, device })
+        Ok(Self { library, device, control: BuildControl::default() })
+    }
+
+    /// The same, whose builds `control` watches and may end.
+    pub fn controlled_by(self, control: BuildControl) -> Self {
+        Self { control, ..self }
     }
 
     /// The error of whoever needs a GPU here, when there is none.
@@ -126,7 +134,7 @@ impl TensorRt {
     ///
     /// # Errors
     /// `Foreign` when the tensors are not the manifest's, `Input` when no engine can read such frames,
-    /// `Backend` with the library's words.
+    /// `Cancelled` when [`BuildControl::cancel`] ended it, `Backend` with the library's words.
     pub fn build(
         &self,
         target: Target<'_>,
@@ -139,7 +147,7 @@ impl TensorRt {
         let network = Network::parse(&self.library, &target.onnx(keep)?)?;
         let (inputs, outputs) = network.tensors();
         check(target, &inputs, &outputs)?;
-        let (plan, timings) = network.build(WORKSPACE_BYTES_MAX, timings)?;
+        let (plan, timings) = network.build(&self.control, WORKSPACE_BYTES_MAX, timings)?;
         Ok(Built { plan, timings })
     }
 
@@ -152,7 +160,8 @@ impl TensorRt {
         if let Some(device) = &self.device {
             device.enter()?;
         }
-        let (plan, _) = Network::parse(&self.library, onnx)?.build(WORKSPACE_BYTES_MAX, &[])?;
+        let (plan, _) =
+            Network::parse(&self.library, onnx)?.build(&self.control, WORKSPACE_BYTES_MAX, &[])?;
         Ok(plan.len())
     }
 

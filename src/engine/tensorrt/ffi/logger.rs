@@ -72,18 +72,25 @@ struct Plain {
 /// `ILogger` of TensorRT 11, a versioned interface.
 #[repr(C)]
 struct Versioned {
-    language: extern "C" fn(*const Logger) -> i32,
+    language: extern "C" fn(*const c_void) -> i32,
     info: extern "C" fn(*const Logger) -> InterfaceInfo,
     destroy: [extern "C" fn(*const Logger); 2],
     log: extern "C" fn(*const Logger, i32, *const c_char),
 }
 
-/// `InterfaceInfo`.
+/// `InterfaceInfo`: name and version of an interface.
 #[repr(C)]
-struct InterfaceInfo {
+pub(super) struct InterfaceInfo {
     kind: *const c_char,
     major: i32,
     minor: i32,
+}
+
+impl InterfaceInfo {
+    /// The first version, which is the only one that any header has of the interfaces used here.
+    pub(super) fn new(kind: &'static CStr) -> Self {
+        Self { kind: kind.as_ptr(), major: 1, minor: 0 }
+    }
 }
 
 static PLAIN: Plain = Plain { log, destroy: [destroy; 2] };
@@ -102,13 +109,14 @@ extern "C" fn log(this: *const Logger, level: i32, text: *const c_char) {
 /// The library never owns the logger.
 extern "C" fn destroy(_: *const Logger) {}
 
-extern "C" fn language(_: *const Logger) -> i32 {
+/// The language that an interface is written for, of every versioned interface.
+pub(super) extern "C" fn language(_: *const c_void) -> i32 {
     const CPP: i32 = 0;
     CPP
 }
 
 extern "C" fn info(_: *const Logger) -> InterfaceInfo {
-    InterfaceInfo { kind: c"ILogger".as_ptr(), major: 1, minor: 0 }
+    InterfaceInfo::new(c"ILogger")
 }
 
 #[cfg(test)]

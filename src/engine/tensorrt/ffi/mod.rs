@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 mod logger;
+mod monitor;
 mod objects;
 
 use std::ffi::{c_char, c_void};

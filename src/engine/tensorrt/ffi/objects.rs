@@ -3,7 +3,9 @@
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::sync::Arc;
 
+use super::monitor::Monitor;
 use super::{DELETE, Handle, Library, Object, call, text};
+use crate::engine::tensorrt::control::BuildControl;
 use crate::engine::{EngineError, EngineErrorKind};
 
 /// `Dims64`.
@@ -138,19 +140,23 @@ impl Network {
         )
     }
 
-    /// Builds the plan. Takes seconds to minutes, and cannot be interrupted.
+    /// Builds the plan. Takes seconds to minutes; `control` is told how it goes, and may end it.
     ///
     /// `workspace_bytes_max` bounds what the engine may use beside its weights. `timings` are what
     /// earlier builds on this device measured; what is known afterwards is answered beside the plan.
     ///
     /// # Errors
-    /// `Backend` with the library's words.
+    /// `Backend` with the library's words, `Cancelled` when it was ended.
     pub(in crate::engine::tensorrt) fn build(
         &self,
+        control: &BuildControl,
         workspace_bytes_max: usize,
         timings: &[u8],
     ) -> Result<(Vec<u8>, Vec<u8>), EngineError> {
         const WORKSPACE: i32 = 0;
+        if control.is_cancelled() {
+            return Err(cancelled());
+        }
         let table = self.library.table;
         // No flag at all: the only one set by default lets FP32 be computed as TF32, and the
         // golden pictures of an FP32 model would not be met.
@@ -166,12 +172,20 @@ impl Network {
                 (cache.as_ptr() => *mut Object, false => bool) -> bool);
         }
         self.library.logger.take_errors();
+        let monitor = Monitor::new(control.clone());
+        let no_monitor = std::ptr::null_mut::<c_void>();
+        call!(self.config, method, table.config_set_progress,
+            (monitor.as_ptr() => *mut c_void) -> ());
         let plan = call!(self.builder, method, table.builder_build,
             (self.network.as_ptr() => *mut Object, self.config.as_ptr() => *mut Object)
             -> *mut Object);
-        let plan = self
-            .memory(plan)
-            .ok_or_else(|| self.library.failed("cannot build an engine of the model"))?;
+        // The settings live longer than the monitor.
+        call!(self.config, method, table.config_set_progress, (no_monitor => *mut c_void) -> ());
+        control.clear();
+        let plan = self.memory(plan).ok_or_else(|| {
+            let said = self.library.failed("cannot build an engine of the model");
+            if control.is_cancelled() { cancelled() } else { said }
+        })?;
         let timings = cache.and_then(|cache| {
             self.memory(call!(cache, method, table.cache_serialize, () -> *mut Object))
         });
@@ -191,6 +205,13 @@ impl Network {
         // is dropped.
         Some(unsafe { std::slice::from_raw_parts(data, size) }.to_vec())
     }
+}
+
+fn cancelled() -> EngineError {
+    EngineError::new(
+        EngineErrorKind::Cancelled,
+        "the build was ended before it was done; nothing of it is kept",
+    )
 }
 
 /// Reads plans. Needs a CUDA device that is in use ([`super::super::cuda`]).
