@@ -3,31 +3,51 @@
 #
 #   benches/gpu/run.sh [BUNDLE...] > gpu.md
 #
-# Written without a GPU and NOT RUN on one yet. Prints the card and its clocks, the bandwidth of mapped
-# pinned memory (bandwidth.py: nothing but Python and the driver), and the latency of each bundle's
-# graph by ONNX Runtime (graph.py, in a Python environment of its own below target/).
+# Written without a GPU and NOT RUN on one yet. Builds the program when there is none yet, then, for each
+# bundle in 32 and in 16 bits: `crrd engine build` (TensorRT builds the engine on this device, the golden
+# pictures prove it) and `crrd engine bench` (latency, throughput, memory, device and clocks, and trtexec
+# beside it when it is installed). After that the bandwidth of mapped pinned memory (bandwidth.py: nothing but
+# Python and the driver) and, with CRRD_GPU_ORT=1, the latency of each graph by ONNX Runtime (graph.py, in a
+# Python environment of its own below target/).
+#
+# CRRD: the program, when it is built already. CRRD_GPU_LIBS: folder of TensorRT's libraries, when the
+# loader does not find them.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 bundles=("$@")
 [ "${#bundles[@]}" -gt 0 ] || bundles=(engines/demo)
-
-# On a Jetson there is no nvidia-smi for this; its power mode says as much.
-if command -v nvidia-smi >/dev/null; then
-  nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem,power.limit --format=csv
-elif command -v nvpmodel >/dev/null; then
-  nvpmodel -q
-else
-  echo "neither nvidia-smi nor nvpmodel is here: no NVIDIA GPU?" >&2
+if [ -z "${CRRD:-}" ]; then
+  cargo build -p crrd --release --locked >&2
+  CRRD=target/release/crrd
 fi
-python3 benches/gpu/bandwidth.py
+gpu=(--plans target/gpu-plans)
+[ -z "${CRRD_GPU_LIBS:-}" ] || gpu+=(--library-dir "$CRRD_GPU_LIBS")
 
-environment=target/gpu-venv
-if [ ! -e "$environment/complete" ]; then
-  python3 -m venv "$environment"
-  # The extras bring the CUDA and cuDNN libraries that the package was built for.
-  "$environment/bin/pip" install -q 'onnxruntime-gpu[cuda,cudnn]' numpy
-  touch "$environment/complete"
-fi
+# One that fails is told, and the others are measured all the same.
+failed=0
 for bundle in "${bundles[@]}"; do
-  "$environment/bin/python" benches/gpu/graph.py "$bundle/model.onnx"
+  for precision in fp32 fp16; do
+    echo "## $bundle, $precision"
+    echo '```'
+    "$CRRD" engine build --engine "$bundle" --precision "$precision" "${gpu[@]}" 2>&1 &&
+      "$CRRD" engine bench --engine "$bundle" --backend tensorrt --precision "$precision" "${gpu[@]}" 2>&1 ||
+      failed=1
+    echo '```'
+  done
 done
+echo "## Mapped pinned memory"
+python3 benches/gpu/bandwidth.py || failed=1
+
+if [ -n "${CRRD_GPU_ORT:-}" ]; then
+  environment=target/gpu-venv
+  if [ ! -e "$environment/complete" ]; then
+    python3 -m venv "$environment"
+    # The extras bring the CUDA and cuDNN libraries that the package was built for.
+    "$environment/bin/pip" install -q 'onnxruntime-gpu[cuda,cudnn]' numpy
+    touch "$environment/complete"
+  fi
+  for bundle in "${bundles[@]}"; do
+    "$environment/bin/python" benches/gpu/graph.py "$bundle/model.onnx" || failed=1
+  done
+fi
+exit "$failed"

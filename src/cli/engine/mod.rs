@@ -5,7 +5,10 @@ mod bench;
 mod build;
 mod camera;
 mod export;
+mod machine;
 mod progress;
+mod tool;
+mod trtexec;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

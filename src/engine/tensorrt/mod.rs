@@ -199,6 +199,14 @@ impl TensorRt {
         Ok(self.build_into(target, folder)?.0)
     }
 
+    /// The plan in `folder` as the library wrote it; `None` when there is none for this machine.
+    ///
+    /// # Errors
+    /// When the file cannot be used, or there is no GPU.
+    pub fn plan(&self, target: Target<'_>, folder: &Path) -> Result<Option<Vec<u8>>, EngineError> {
+        plan::read(folder, &self.key(target)?)
+    }
+
     /// The proved engine of the plan in `folder`; `None` when there is none for this machine.
     ///
     /// # Errors
@@ -208,7 +216,7 @@ impl TensorRt {
         target: Target<'_>,
         folder: &Path,
     ) -> Result<Option<TensorRtEngine>, EngineError> {
-        let Some(plan) = plan::read(folder, &self.key(target)?)? else {
+        let Some(plan) = self.plan(target, folder)? else {
             return Ok(None);
         };
         let mut engine = self.load(target, &plan)?;
