@@ -52,7 +52,7 @@ fn watch(bar: &ProgressBar, control: &BuildControl, shutdown: &Shutdown, over: &
 
 fn spinner() -> ProgressBar {
     let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}") {
         bar.set_style(style);
     }
     bar
