@@ -19,13 +19,14 @@
 //!    half-pixel to the map size. `distance.share` makes the groups equally loud on good parts: it is
 //!    the mean over groups of their mean distances there, divided by the number of groups and the
 //!    group's own. Products of norms are `sqrt(|E|^2 |D|^2 + 1e-12)`, here and in step 6.
-//!    With a memory: let `m` be the mean of the standardised features of `memory.taps` over
-//!    `memory.window` x `memory.window` tokens (edges repeated), `d` the Euclidean distance of `m` to
-//!    the nearest row of `memory.prototypes` and `P = sqrt(d^2 + 1)`; then
-//!    `A = sqrt((A + 0.01) P memory.level)`, per token, before upsampling. `memory.level` is the ratio of
-//!    the means of `A` and `P` on good parts, so that `A` keeps its scale. The two floors are far
-//!    below what is usual (0.1 and 9): without them the roots would blow up rounding errors near zero,
-//!    and engines of other makers would not agree.
+//!    Memory `i` looks at places, `scale` x `scale` of them for each token: let `m` be the mean of the
+//!    standardised features of its taps, brought to its own grid, over `window` x `window` places (edges
+//!    repeated), `d` the Euclidean distance of `m` to the nearest row of `memory.{i}.prototypes` and
+//!    `P_i = memory.{i}.level sqrt(d^2 + 0.007 channels)`. `memory.{i}.level` is the ratio of the means of
+//!    `A` and of the root on good parts, so that all are equally loud. Then `D` is the weighted
+//!    geometric mean `(A + 0.01)^a P_0^w0 P_1^w1 ...` with `a = 1 - w0 - w1 ...`, at twice the grid;
+//!    without memories `D = A + 0.01`. The floors are far below what is usual: without them the
+//!    roots would blow up rounding errors near zero, and engines of other makers would not agree.
 //! 6. Head input `X` = concat over groups of `-C_g * l2norm(E_g) * l2norm(D_g)` as `[C, G, G]`;
 //!    slim head: `conv0` 1x1 -> ReLU -> `conv1` 3x3 (both the first of `Slim`'s channels) -> ReLU -> bilinear
 //!    x2 -> `conv2` 3x3 (the second) -> ReLU -> `conv3` 3x3 to one channel -> sigmoid -> bilinear
@@ -33,17 +34,18 @@
 //!    three times 3x3 convolution -> batch normalisation (eps [`BATCH_NORM_EPS`]) -> ReLU, the third
 //!    to half the channels; bilinear to the map size, `out` 3x3 to two channels, softmax; the second
 //!    = `S`.
-//! 7. `M = w A + (1 - w) S`, Gaussian smoothing (normalised kernel, edge-replicating border),
-//!    score = mean of the largest `score_fraction` of the map's pixels (count rounded up).
+//! 7. `M = D^w (S + 0.05)^(1 - w)` with `w = distance_weight`, on the head's grid; bilinear half-pixel to
+//!    the map size, Gaussian smoothing (normalised kernel, edge-replicating border), score = mean of
+//!    the largest `score_fraction` of the map's pixels (count rounded up).
 //!
-//! That is the scheme `Projected`. The published one, `Averaged`, differs in five places: (1) taps
+//! That is the scheme `Projected`. The published one, `Averaged`, differs in six places: (1) taps
 //! are not standardised (`taps.mean` 0, `taps.std` 1), there is one for each group, and the
 //! encoder's extra tokens (class, registers) run through the decoder before the grid's and are
 //! dropped from `E_g` and `D_g`; (2) the bottleneck sees the mean of the taps, with dropout before
 //! it, after its GELU and after it, and there is no `position`; (3) LayerNorm eps is
 //! [`AVERAGED_NORM_EPS`]; (4) `D_g` is the mean of the `depth / groups` states up to
-//! `after_block`, without `out.*`; and (5) `A` is the mean over groups, upsampled with aligned
-//! corners.
+//! `after_block`, without `out.*`; (5) `A` is the mean over groups, upsampled to the map with aligned
+//! corners; and (6) `M = w A + (1 - w) S`, both at the size of the map.
 //!
 //! Weight names (row-major f32; linear weights are `[in, out]`, convolutions `[out, in, kh, kw]`):
 //! `taps.mean [C]`, `taps.std [C]`, `bottleneck.{fc1,fc2}.{weight,bias}`, `position [N, width]`,
@@ -51,7 +53,7 @@
 //! `[width, 3*width]`: q, k, v in this order, heads contiguous inside each),
 //! `out.{g}.norm.{gamma,beta}`, `out.{g}.fc.{weight,bias}`, `head.conv{0..3}.{weight,bias}` or
 //! `head.{stage}.{conv}.{weight,gamma,beta,mean,var}` and `head.out.{weight,bias}`,
-//! `distance.share [groups]`, `memory.prototypes [prototypes, channels]`, `memory.level [1]`.
+//! `distance.share [groups]`, `memory.{i}.prototypes [prototypes, channels]`, `memory.{i}.level [1]`.
 
 mod head;
 
@@ -61,7 +63,7 @@ pub use head::{HeadShape, ParityConv};
 use serde::{Deserialize, Serialize};
 
 use crate::encoder::vit::{EXTRA_TOKENS, PATCH};
-use crate::resample::{Axis, upsampling, upsampling_corners};
+use crate::resample::{Axis, upsampling_corners};
 
 /// LayerNorm epsilon of the decoder.
 pub const NORM_EPS: f64 = 1e-6;
@@ -69,10 +71,12 @@ pub const NORM_EPS: f64 = 1e-6;
 pub const AVERAGED_NORM_EPS: f64 = 1e-8;
 /// Added to the variance in the parity head's batch normalisation.
 pub const BATCH_NORM_EPS: f64 = 1e-5;
-/// Added to the distance map before the memory speaks in it.
+/// Added to the distance map before it is raised to a power.
 pub const DISTANCE_FLOOR: f64 = 0.01;
-/// Added to the squared distance to the nearest prototype.
-pub const MEMORY_FLOOR: f64 = 1.0;
+/// Added to the squared distance to the nearest prototype for each of its channels.
+pub const MEMORY_FLOOR: f64 = 0.007;
+/// Added to the head's probabilities before they are raised to a power.
+pub const HEAD_FLOOR: f64 = 0.05;
 /// Added to the linear-attention denominator.
 pub const ATTENTION_EPS: f64 = 1e-6;
 
@@ -99,15 +103,19 @@ pub struct Group {
 /// Normal surroundings that are kept: what a decoder of this size cannot reproduce of normal parts
 /// (threads, print, grain in any rotation) is recognised instead. The idea is PatchCore's (Roth et
 /// al., CVPR 2022), with one memory of fixed size for all classes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Memory {
     /// Indices into `Architecture::taps`; consecutive.
     pub taps: Vec<usize>,
-    /// Side of the square of tokens that is averaged; odd.
+    /// Places along a token's side: 1 is the grid's own, 2 twice as fine.
+    pub scale: usize,
+    /// Side of the square of places that is averaged; odd.
     pub window: usize,
     /// Prototypes of all classes together: what inference costs does not depend on the classes.
     pub prototypes: usize,
+    /// Weight in the geometric mean with the other memories and the decoder's distance.
+    pub weight: f32,
 }
 
 /// How taps enter the decoder and how its reconstructions leave it.
@@ -152,16 +160,16 @@ pub struct Architecture {
     pub mlp_ratio: usize,
     /// Decoder blocks.
     pub depth: usize,
-    /// Prototypes of normal surroundings; none in the published scheme.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory: Option<Memory>,
+    /// Memories of normal surroundings; none in the published scheme.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub memories: Vec<Memory>,
     /// Probability of the elementwise feature mask in training.
     pub mask_probability: f32,
     /// The segmentation head.
     pub head: HeadShape,
     /// Side of the square anomaly map.
     pub map: usize,
-    /// Weight `w` of the distance map in the fused map.
+    /// Weight `w` of the distance map in the fused map, a geometric mean (published: arithmetic).
     pub distance_weight: f32,
     /// Gaussian kernel side (odd) and sigma in map pixels.
     pub smoothing: (usize, f32),
@@ -228,12 +236,30 @@ impl Architecture {
         }
     }
 
-    /// How the distance map gets from the grid to the map's size.
+    /// Side of the grid that memories and head are joined on, twice the tokens'.
+    pub fn fine_grid(&self) -> usize {
+        2 * self.grid
+    }
+
+    /// How the published scheme's distance map gets from the grid to the map's size.
     pub fn distance_upsampling(&self) -> Axis {
-        match self.scheme {
-            Scheme::Projected => upsampling(self.grid, self.map),
-            Scheme::Averaged { .. } => upsampling_corners(self.grid, self.map),
-        }
+        upsampling_corners(self.grid, self.map)
+    }
+
+    /// Weight of the decoder's distance among the memories'.
+    pub fn decoder_weight(&self) -> f32 {
+        1.0 - self.memories.iter().map(|m| m.weight).sum::<f32>()
+    }
+
+    /// Side of a memory's grid of places.
+    pub fn memory_grid(&self, memory: &Memory) -> usize {
+        memory.scale * self.grid
+    }
+
+    /// The encoder as a memory sees it: its taps alone, on its own grid.
+    pub fn seen_by(&self, memory: &Memory) -> Self {
+        let taps = memory.taps.iter().map(|t| self.taps[*t].clone()).collect();
+        Self { taps, grid: self.memory_grid(memory), memories: Vec::new(), ..self.clone() }
     }
 
     /// Channel range of group `g` in the concatenated features.
@@ -293,7 +319,10 @@ pub fn edge() -> Architecture {
         heads: 4,
         mlp_ratio: 4,
         depth: 3,
-        memory: Some(Memory { taps: vec![1, 2], window: 3, prototypes: 4096 }),
+        memories: vec![
+            Memory { taps: vec![1, 2], scale: 1, window: 3, prototypes: 4096, weight: 0.5 },
+            Memory { taps: vec![0], scale: 2, window: 3, prototypes: 2048, weight: 0.25 },
+        ],
         mask_probability: 0.4,
         head: HeadShape::Slim([64, 32]),
         map: 256,
@@ -306,7 +335,7 @@ pub fn edge() -> Architecture {
 
 /// The larger model: 384 px on a 48 x 48 grid, for small defects.
 pub fn accurate() -> Architecture {
-    Architecture { input: 384, grid: 48, distance_weight: 0.95, ..edge() }
+    Architecture { input: 384, grid: 48, ..edge() }
 }
 
 /// A small model for tests, demonstrations and first tries: three taps, two narrow blocks.
@@ -322,7 +351,7 @@ pub fn tiny() -> Architecture {
         heads: 4,
         mlp_ratio: 2,
         depth: 2,
-        memory: None,
+        memories: Vec::new(),
         head: HeadShape::Slim([32, 16]),
         ..edge()
     }
@@ -347,7 +376,7 @@ fn paper(encoder: &str, width: usize, [low, high]: [&str; 2]) -> Architecture {
         heads: width / 64,
         mlp_ratio: 4,
         depth: 8,
-        memory: None,
+        memories: Vec::new(),
         head: HeadShape::Slim([128, 64]),
         distance_weight: 0.7,
         ..edge()

@@ -32,11 +32,81 @@ pub trait Encode: Sync {
     /// # Errors
     /// When a length is wrong or the runtime fails.
     fn encode(&self, rgb: &[u8], out: &mut [f32]) -> Result<(), EncoderError>;
+
+    /// Encodes `rgb` as memory `memory` sees it, which looks closer than the grid, into `out`
+    /// (`places * channels`, channels last).
+    ///
+    /// # Errors
+    /// As [`Self::encode`], and when there is nothing finer.
+    fn encode_fine(
+        &self,
+        memory: usize,
+        _rgb: &[u8],
+        _out: &mut [f32],
+    ) -> Result<(), EncoderError> {
+        Err(EncoderError::no_finer(memory))
+    }
+}
+
+/// A picture as the model sees it: standardised features.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Seen {
+    /// `[rows, C]`.
+    pub features: Vec<f32>,
+    /// For each memory that looks closer than the grid `[places, channels]`; empty for the others.
+    pub fine: Vec<Vec<f32>>,
+}
+
+impl Seen {
+    /// `rgb` through the encoder.
+    ///
+    /// # Errors
+    /// When the encoder fails.
+    pub fn new(
+        arch: &Architecture,
+        encoder: &dyn Encode,
+        statistics: &Statistics,
+        rgb: &[u8],
+    ) -> Result<Self, EncoderError> {
+        let mut features = vec![0f32; arch.features()];
+        encoder.encode(rgb, &mut features)?;
+        statistics.standardise_rows(0, arch.channels(), &mut features);
+        Ok(Self { features, fine: Self::fine(arch, encoder, statistics, rgb)? })
+    }
+
+    /// Only what is finer than the grid.
+    ///
+    /// # Errors
+    /// When the encoder fails.
+    pub fn fine(
+        arch: &Architecture,
+        encoder: &dyn Encode,
+        statistics: &Statistics,
+        rgb: &[u8],
+    ) -> Result<Vec<Vec<f32>>, EncoderError> {
+        let memories = arch.memories.iter().enumerate();
+        memories
+            .map(|(i, memory)| {
+                if memory.scale == 1 {
+                    return Ok(Vec::new());
+                }
+                let channels = arch.tap_channels(&memory.taps);
+                let mut out = vec![0f32; arch.memory_grid(memory).pow(2) * channels.len()];
+                encoder.encode_fine(i, rgb, &mut out)?;
+                statistics.standardise_rows(channels.start, channels.len(), &mut out);
+                Ok(out)
+            })
+            .collect()
+    }
 }
 
 impl Encode for FrozenEncoder {
     fn encode(&self, rgb: &[u8], out: &mut [f32]) -> Result<(), EncoderError> {
         FrozenEncoder::encode(self, rgb, out)
+    }
+
+    fn encode_fine(&self, memory: usize, rgb: &[u8], out: &mut [f32]) -> Result<(), EncoderError> {
+        FrozenEncoder::encode_fine(self, memory, rgb, out)
     }
 }
 
@@ -277,6 +347,14 @@ impl Statistics {
             self.standardise(row, out);
         }
         features
+    }
+
+    /// Standardises rows of `width` raw channels, the first of which is number `first`.
+    pub fn standardise_rows(&self, first: usize, width: usize, rows: &mut [f32]) {
+        let (mean, deviation) = (&self.mean[first..], &self.deviation[first..]);
+        for row in rows.chunks_exact_mut(width) {
+            row.iter_mut().zip(mean).zip(deviation).for_each(|((v, m), s)| *v = (*v - m) / s);
+        }
     }
 
     /// Standardises one row of raw half-precision features into `out`.

@@ -9,7 +9,8 @@ use crrd_train::export::model;
 use crrd_train::onnx::Storage;
 use crrd_train::plan::Plan;
 use export_support::{
-    difference_and_range, encoder_weights, picture, reduced_paper, reduced_vit, reference, weights,
+    difference_and_range, encoder_weights, fine_features, picture, reduced_paper, reduced_vit,
+    reference, weights,
 };
 
 /// The project's parity bound: a fraction of the map's range.
@@ -31,7 +32,8 @@ fn compare(
     let frozen = FrozenEncoder::with_storage(encoder, arch, storage).unwrap();
     let mut features = vec![0.0; frozen.features()];
     frozen.encode(&rgb, &mut features).unwrap();
-    let (map, score) = reference::forward(arch, weights, &features);
+    let fine = fine_features(&frozen, arch, &rgb);
+    let (map, score) = reference::forward(arch, weights, &features, &fine);
     let plan = Plan::new(&model(arch, encoder, weights, storage).unwrap(), arch.input).unwrap();
     let mut outputs = vec![];
     plan.run(&rgb, |_, values| outputs.push(values.to_vec())).unwrap();
@@ -81,7 +83,10 @@ fn unusual_architectures_are_exported_as_well() {
         heads: 3,
         bottleneck: 20,
         head: arch::HeadShape::Slim([5, 3]),
-        memory: Some(arch::Memory { taps: vec![0, 1, 2], window: 5, prototypes: 7 }),
+        memories: vec![
+            arch::Memory { taps: vec![0, 1], scale: 2, window: 1, prototypes: 9, weight: 0.2 },
+            arch::Memory { taps: vec![0, 1, 2], scale: 1, window: 5, prototypes: 7, weight: 0.6 },
+        ],
         map: 50,
         smoothing: (3, 0.8),
         score_fraction: 0.033,
@@ -89,9 +94,17 @@ fn unusual_architectures_are_exported_as_well() {
         distance_weight: 0.8,
         ..arch::edge()
     };
+    let group = |tap, after_block| arch::Group { taps: vec![tap], after_block };
+    let published_head = Architecture {
+        groups: vec![group(0, 1), group(1, 3)],
+        head: arch::HeadShape::Parity,
+        ..unusual.clone()
+    };
     let encoder = encoder_weights(&unusual.encoder);
-    let off = compare(&unusual, &encoder, &weights(&unusual), Storage::Fp32);
-    assert!(off.map < TOLERANCE && off.score < TOLERANCE, "{} {}", off.map, off.score);
+    for arch in [unusual, published_head] {
+        let off = compare(&arch, &encoder, &weights(&arch), Storage::Fp32);
+        assert!(off.map < TOLERANCE && off.score < TOLERANCE, "{} {}", off.map, off.score);
+    }
 }
 
 #[test]

@@ -109,7 +109,8 @@ pub struct MethodRecord {
     pub encoder: String,
     /// SHA-256 of the encoder's weight file, lower-case hex.
     pub encoder_sha256: String,
-    /// Weight of the feature distance map in the fused map; the segmentation map has the rest.
+    /// Weight of the distance map in the fused map (a geometric mean; arithmetic in the published
+    /// scheme); the segmentation map has the rest.
     pub distance_weight: f32,
     /// Fraction of the map's pixels whose mean is the image score.
     pub score_fraction: f32,

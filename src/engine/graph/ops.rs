@@ -90,6 +90,12 @@ impl GraphBuilder {
         self.unary("Sqrt", name, x)
     }
 
+    /// `x` to the power of `exponent`; `x` must not be negative.
+    pub fn pow(&mut self, name: &str, x: &Value, exponent: f32) -> Value {
+        let exponent = self.constant(&format!("{name}.exponent"), &[], &[exponent]);
+        self.binary("Pow", name, x, &exponent)
+    }
+
     /// `elu(x) + 1`: `x + 1` above zero, `exp(x)` below.
     pub fn elu_plus_one(&mut self, name: &str, x: &Value) -> Value {
         // Written as relu(x) + exp(min(x, 0)): no comparison and selection, vectorised everywhere.

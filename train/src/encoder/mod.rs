@@ -63,6 +63,12 @@ impl EncoderError {
         Self { kind, message: message.into(), source: Some(source.into()) }
     }
 
+    /// The error of whoever asks for what a memory sees that sees the grid.
+    pub(crate) fn no_finer(memory: usize) -> Self {
+        let text = format!("the encoder shows memory {memory} nothing finer than the grid");
+        Self::new(EncoderErrorKind::Architecture, text)
+    }
+
     /// What went wrong.
     pub fn kind(&self) -> EncoderErrorKind {
         self.kind

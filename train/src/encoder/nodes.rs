@@ -54,7 +54,10 @@ pub fn check(arch: &Architecture, spec: &EncoderSpec) -> Result<()> {
             ));
         }
     }
-    if arch.taps.is_empty() { fail("the model has no taps".to_owned()) } else { Ok(()) }
+    if arch.taps.is_empty() {
+        return fail("the model has no taps".to_owned());
+    }
+    arch.memories.iter().try_for_each(|memory| check(&arch.seen_by(memory), spec))
 }
 
 /// What the nodes of an encoder are made from.
@@ -69,9 +72,17 @@ pub(super) struct Source<'a> {
 /// Mean and standard deviation of each channel in the order of `arch.taps`.
 pub type Statistics<'a> = (&'a [f32], &'a [f32]);
 
-/// Adds the input `image` (UINT8 `[1, side, side, 3]`) and the encoder; gives each tap on the
-/// grid as `[rows, channels]` in the order of `arch.taps`, standardised when there are
-/// statistics.
+/// What the encoder's nodes give.
+pub struct Taps {
+    /// Each tap on the grid, `[rows, channels]`, in the order of the architecture.
+    pub grid: Vec<Value>,
+    /// For each memory that looks closer than the grid its taps, `[places, channels]`; none for
+    /// the others.
+    pub fine: Vec<Vec<Value>>,
+}
+
+/// Adds the input `image` (UINT8 `[1, side, side, 3]`) and the encoder; gives its taps, standardised
+/// when there are statistics.
 ///
 /// # Errors
 /// When [`check`] refuses the architecture.
@@ -80,11 +91,12 @@ pub fn encoder(
     arch: &Architecture,
     weights: &EncoderWeights,
     statistics: Option<Statistics>,
-) -> Result<Vec<Value>> {
+) -> Result<Taps> {
     let spec = weights.spec();
     check(arch, &spec)?;
     let source = Source { arch, weights };
     let mut taps: Vec<Option<Value>> = vec![None; arch.taps.len()];
+    let mut fine: Vec<Vec<(usize, Value)>> = vec![Vec::new(); arch.memories.len()];
     let mut take = |g: &mut GraphBuilder, name: &str, x: &Value| {
         let Some(at) = arch.taps.iter().position(|t| t.name == name) else { return };
         if arch.extra_tokens() > 0 {
@@ -95,14 +107,30 @@ pub fn encoder(
             EncoderSpec::Vit(_) => planes(g, arch, name, x, spec.extra_tokens()),
             EncoderSpec::Lite(_) | EncoderSpec::Resnet(_) => x.clone(),
         };
-        taps[at] = Some(to_grid(g, arch, at, &planes, statistics));
+        taps[at] = Some(to_grid(g, ("tap", arch), at, &planes, statistics));
+        for (i, memory) in arch.memories.iter().enumerate().filter(|(_, m)| m.scale > 1) {
+            let Some(own) = memory.taps.iter().position(|tap| *tap == at) else { continue };
+            let range = arch.tap_channels(&memory.taps);
+            let statistics =
+                statistics.map(|(mean, std)| (&mean[range.clone()], &std[range.clone()]));
+            let seen = (format!("memory.{i}.tap"), arch.seen_by(memory));
+            let tap = to_grid(g, (&seen.0, &seen.1), own, &planes, statistics);
+            fine[i].push((own, tap));
+        }
     };
     match spec {
         EncoderSpec::Lite(spec) => lite::nodes::wire(g, source, spec, &mut take),
         EncoderSpec::Resnet(spec) => resnet::nodes::wire(g, source, spec, &mut take),
         EncoderSpec::Vit(spec) => vit::nodes::wire(g, source, &spec, &mut take),
     }
-    Ok(taps.into_iter().flatten().collect())
+    let in_order = |mut taps: Vec<(usize, Value)>| {
+        taps.sort_unstable_by_key(|(at, _)| *at);
+        taps.into_iter().map(|(_, tap)| tap).collect()
+    };
+    Ok(Taps {
+        grid: taps.into_iter().flatten().collect(),
+        fine: fine.into_iter().map(in_order).collect(),
+    })
 }
 
 /// The input `image` and its planes `[1, 3, side, side]`, 0 to 255.
@@ -135,13 +163,13 @@ fn planes(g: &mut GraphBuilder, arch: &Architecture, name: &str, x: &Value, extr
 /// Tap `at`: `[1, c, side, side]` -> `[grid * grid, c]`.
 fn to_grid(
     g: &mut GraphBuilder,
-    arch: &Architecture,
+    (prefix, arch): (&str, &Architecture),
     at: usize,
     x: &Value,
     statistics: Option<Statistics>,
 ) -> Value {
     let tap = &arch.taps[at];
-    let name = format!("tap.{}", tap.name);
+    let name = format!("{prefix}.{}", tap.name);
     let part = |part: &str| format!("{name}.{part}");
     let side = arch.input / tap.stride;
     let pooled = if side > arch.grid {

@@ -7,7 +7,7 @@
 use super::decoder::GroupPair;
 use super::weights::values;
 use super::{ANOMALY_MAP, SCORE, parity};
-use crate::arch::{Architecture, DISTANCE_FLOOR, HeadShape, Weights};
+use crate::arch::{Architecture, DISTANCE_FLOOR, HEAD_FLOOR, HeadShape, Weights};
 use crate::onnx::{Conv2d, GraphBuilder, Value};
 use crate::resample::{Axis, smoothing, upsampling};
 
@@ -19,17 +19,17 @@ pub(super) const COSINE_EPS: f32 = 1e-12;
 /// many candidates.
 const RUN: usize = 16;
 
-/// Adds `arch.rs` steps 5 to 7 and the outputs. `strangeness`: what the memory says of each token.
+/// Adds `arch.rs` steps 5 to 7 and the outputs. `memories`: what each says, to the power of its weight.
 pub(super) fn wire(
     g: &mut GraphBuilder,
     arch: &Architecture,
     weights: &Weights,
     groups: &[GroupPair],
-    strangeness: Option<&Value>,
+    memories: &[Value],
 ) {
     let mut head = Head { g, arch, weights };
     let compared: Vec<_> = groups.iter().enumerate().map(|(i, p)| head.compare(i, p)).collect();
-    let distance = head.distance(&compared, strangeness);
+    let distance = head.distance(&compared, memories);
     let segmentation = head.segmentation(&compared);
     head.outputs(&distance, &segmentation);
 }
@@ -91,8 +91,8 @@ impl Head<'_> {
             .collect()
     }
 
-    /// `A` on the grid, with what the memory says if there is one: `[grid, grid]`.
-    fn distance(&mut self, compared: &[Compared], strangeness: Option<&Value>) -> Value {
+    /// `A` on the grid, `[grid, grid]`; in the compact scheme `D`, `[2 grid, 2 grid]`.
+    fn distance(&mut self, compared: &[Compared], memories: &[Value]) -> Value {
         let grid = [self.arch.grid, self.arch.grid];
         let parts: Vec<&Value> = compared.iter().map(|c| &c.cosine).collect();
         let cosines = self.g.concat("distance.cosines", &parts, 1);
@@ -106,17 +106,30 @@ impl Head<'_> {
         let shares = self.g.constant("distance.share", &[count, 1], shares);
         let cosine = self.g.matmul("distance.cosine", &cosines, &shares);
         let distance = self.g.sub("distance.tokens", &all, &cosine);
-        let Some(strangeness) = strangeness else {
+        if !self.arch.is_projected() {
             return self.g.reshape("distance", &distance, &grid);
-        };
+        }
         let distance = self.g.reshape("distance.grid", &distance, &grid);
+        self.joined(&distance, memories)
+    }
+
+    /// The geometric mean of the decoder's distance and the memories'.
+    fn joined(&mut self, distance: &Value, memories: &[Value]) -> Value {
         // Rounding may take a cosine a little above one.
-        let distance = self.g.relu("distance.positive", &distance);
+        let distance = self.g.relu("distance.positive", distance);
         let floor = self.g.constant("distance.floor", &[], &[DISTANCE_FLOOR as f32]);
         let distance = self.g.add("distance.floored", &distance, &floor);
-        let strangeness = self.g.reshape("memory.grid", strangeness, &grid);
-        let both = self.g.mul("distance.squared", &distance, &strangeness);
-        self.g.sqrt("distance", &both)
+        let mut coarse = self.g.pow("distance.weighted", &distance, self.arch.decoder_weight());
+        let all = || self.arch.memories.iter().zip(memories).enumerate();
+        for (i, (_, said)) in all().filter(|(_, (m, _))| m.scale == 1) {
+            coarse = self.g.mul(&format!("distance.with.{i}"), &coarse, said);
+        }
+        let up = upsampling(self.arch.grid, self.arch.fine_grid());
+        let mut fine = self.resampled("distance.fine", &coarse, &up, 1.0);
+        for (i, (_, said)) in all().filter(|(_, (m, _))| m.scale > 1) {
+            fine = self.g.mul(&format!("distance.with.{i}"), &fine, said);
+        }
+        fine
     }
 
     /// `S` before its upsampling, `[side, side]` with [`Architecture::segmentation_side`].
@@ -150,20 +163,38 @@ impl Head<'_> {
 
     fn outputs(&mut self, distance: &Value, segmentation: &Value) {
         let map = self.arch.map;
-        let (kernel, sigma) = self.arch.smoothing;
-        let smooth = smoothing(map, kernel, f64::from(sigma));
-        let weight = f64::from(self.arch.distance_weight);
-        let a = smooth.after(&self.arch.distance_upsampling());
-        let s = smooth.after(&upsampling(self.arch.segmentation_side(), map));
-        let a = self.resampled("map.distance", distance, &a, weight);
-        let s = self.resampled("map.segmentation", segmentation, &s, 1.0 - weight);
-        let fused = self.g.add("map", &a, &s);
+        let fused = self.fused(distance, segmentation);
         let anomaly = self.g.reshape(ANOMALY_MAP, &fused, &[1, 1, map, map]);
         self.g.output(&anomaly);
         let top = self.top_pixels(&fused);
         let row = self.g.reshape("score.row", &top, &[1, self.arch.score_pixels()]);
         let score = self.g.mean_over(SCORE, &row, 1);
         self.g.output(&score);
+    }
+
+    fn fused(&mut self, distance: &Value, segmentation: &Value) -> Value {
+        let map = self.arch.map;
+        let (kernel, sigma) = self.arch.smoothing;
+        let smooth = smoothing(map, kernel, f64::from(sigma));
+        let weight = self.arch.distance_weight;
+        let side = self.arch.segmentation_side();
+        let up = smooth.after(&upsampling(side, map));
+        if self.arch.is_projected() {
+            let fits = side == self.arch.fine_grid();
+            let larger = upsampling(self.arch.fine_grid(), side);
+            let larger = (!fits).then(|| self.resampled("map.larger", distance, &larger, 1.0));
+            let distance = self.g.pow("map.distance", larger.as_ref().unwrap_or(distance), weight);
+            let floor = self.g.constant("map.floor", &[], &[HEAD_FLOOR as f32]);
+            let segmentation = self.g.add("map.floored", segmentation, &floor);
+            let segmentation = self.g.pow("map.segmentation", &segmentation, 1.0 - weight);
+            let joined = self.g.mul("map.joined", &distance, &segmentation);
+            return self.resampled("map", &joined, &up, 1.0);
+        }
+        let weight = f64::from(weight);
+        let a = smooth.after(&self.arch.distance_upsampling());
+        let a = self.resampled("map.distance", distance, &a, weight);
+        let s = self.resampled("map.segmentation", segmentation, &up, 1.0 - weight);
+        self.g.add("map", &a, &s)
     }
 
     /// The largest pixels of the map, exactly: at most `k` runs of pixels have a maximum as large

@@ -100,9 +100,11 @@ pub fn model(
     let taps = nodes::encoder(&mut g, arch, encoder, statistics).map_err(|e| {
         ExportError::with_source(ExportErrorKind::Architecture, "the encoder does not fit", e)
     })?;
-    let groups = decoder::wire(&mut g, arch, weights, &taps);
-    let strangeness = arch.memory.as_ref().map(|m| memory::wire(&mut g, (arch, m), weights, &taps));
-    head::wire(&mut g, arch, weights, &groups, strangeness.as_ref());
+    let groups = decoder::wire(&mut g, arch, weights, &taps.grid);
+    let memories = 0..arch.memories.len();
+    let memories: Vec<_> =
+        memories.map(|i| memory::wire(&mut g, arch, i, weights, &taps)).collect();
+    head::wire(&mut g, arch, weights, &groups, &memories);
     let metadata = [
         ("method", "crr".to_owned()),
         ("encoder", encoder.name().to_owned()),

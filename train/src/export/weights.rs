@@ -37,10 +37,16 @@ pub fn check_architecture(arch: &Architecture) -> Result<()> {
             "averaged: a tap as wide as the decoder and enough blocks for each group",
         ),
         (
-            arch.memory.as_ref().is_none_or(|m| {
-                arch.is_projected() && consecutive(&m.taps) && m.window % 2 == 1 && m.prototypes > 0
+            arch.memories.iter().all(|m| {
+                let whole = arch.is_projected() && consecutive(&m.taps) && m.prototypes > 0;
+                whole && [1, 2].contains(&m.scale) && m.window % 2 == 1
             }),
-            "memory: consecutive taps of the projected scheme, an odd window, some prototypes",
+            "memory: consecutive taps of the projected scheme, scale 1 or 2, an odd window, some \
+             prototypes",
+        ),
+        (
+            arch.memories.iter().all(|m| m.weight > 0.0) && arch.decoder_weight() >= 0.0,
+            "memory: weights above 0 that are 1 together at most",
         ),
         ((0.0..1.0).contains(&arch.mask_probability), "mask_probability must be in [0, 1)"),
         (unit.contains(&arch.distance_weight), "distance_weight must be in [0, 1]"),
@@ -103,10 +109,10 @@ pub fn expected_weights(arch: &Architecture) -> Vec<(String, Vec<usize>)> {
     if arch.is_projected() {
         all.push(("distance.share".to_owned(), vec![arch.groups.len()]));
     }
-    if let Some(memory) = &arch.memory {
+    for (i, memory) in arch.memories.iter().enumerate() {
         let shape = vec![memory.prototypes, arch.tap_channels(&memory.taps).len()];
-        all.push(("memory.prototypes".to_owned(), shape));
-        all.push(("memory.level".to_owned(), vec![1]));
+        all.push((format!("memory.{i}.prototypes"), shape));
+        all.push((format!("memory.{i}.level"), vec![1]));
     }
     all.extend(arch.head_weights());
     all
@@ -140,8 +146,9 @@ pub fn check_weights(arch: &Architecture, weights: &Weights) -> Result<()> {
     if let Some((name, _)) = weights.iter().find(negative) {
         return fail(format!("`{name}` is a negative variance"));
     }
-    for name in ["memory.level", "distance.share"] {
-        if weights.get(name).is_some_and(|t| t.values.iter().any(|v| *v <= 0.0)) {
+    let is_loudness = |name: &str| name.ends_with(".level") || name == "distance.share";
+    for (name, tensor) in weights.iter().filter(|(name, _)| is_loudness(name)) {
+        if tensor.values.iter().any(|v| *v <= 0.0) {
             return fail(format!("`{name}` is not positive: good parts never differ"));
         }
     }

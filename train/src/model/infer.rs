@@ -6,8 +6,9 @@ use burn::tensor::{Device, Tensor};
 use super::decoder::Decoder;
 use super::head::Head;
 use super::lift::{Lifted, host_values, tensor_from};
-use super::memory::remembered;
-use crate::arch::{Architecture, Weights};
+use super::memory::distance_map;
+use crate::arch::{Architecture, HEAD_FLOOR, Weights};
+use crate::features::Seen;
 use crate::resample::{Axis, smoothing, upsampling};
 
 /// Added to products of norms, so that an all-zero position does not divide by zero.
@@ -148,33 +149,51 @@ pub fn resample(x: &[f32], axis: &Axis) -> Vec<f32> {
     wide
 }
 
-/// Fused, smoothed map and image score from the distance map (grid) and the head's
-/// probabilities.
+/// Fused and smoothed map and image score from what the distances ([`distance_map`]) and the head
+/// ([`segment`]) say.
 pub fn fuse(arch: &Architecture, distance: &[f32], probabilities: &[f32]) -> (Vec<f32>, f32) {
-    let (kernel, sigma) = arch.smoothing;
-    let smooth = smoothing(arch.map, kernel, f64::from(sigma));
-    let a = resample(distance, &smooth.after(&arch.distance_upsampling()));
-    let s = resample(probabilities, &smooth.after(&upsampling(arch.segmentation_side(), arch.map)));
-    let w = arch.distance_weight;
-    let map: Vec<f32> = a.iter().zip(&s).map(|(a, s)| w * a + (1.0 - w) * s).collect();
-    let mut sorted = map.clone();
-    sorted.sort_unstable_by(|a, b| b.total_cmp(a));
-    let top = &sorted[..arch.score_pixels()];
-    let score = top.iter().map(|&v| f64::from(v)).sum::<f64>() / top.len() as f64;
-    (map, score as f32)
+    let map = fused_map(arch, arch.distance_weight, distance, probabilities);
+    let score = map_score(arch, &map);
+    (map, score)
 }
 
-/// The whole forward pass of one picture from its standardised features: map and score.
+/// The map with another weight `w` of the distances.
+pub fn fused_map(arch: &Architecture, w: f32, distance: &[f32], probabilities: &[f32]) -> Vec<f32> {
+    let (kernel, sigma) = arch.smoothing;
+    let smooth = smoothing(arch.map, kernel, f64::from(sigma));
+    let side = arch.segmentation_side();
+    let up = smooth.after(&upsampling(side, arch.map));
+    if arch.is_projected() {
+        let distance = resample(distance, &upsampling(arch.fine_grid(), side));
+        let both = distance.iter().zip(probabilities);
+        let floor = HEAD_FLOOR as f32;
+        let joined: Vec<f32> = both.map(|(d, s)| d.powf(w) * (s + floor).powf(1.0 - w)).collect();
+        return resample(&joined, &up);
+    }
+    let a = resample(distance, &smooth.after(&arch.distance_upsampling()));
+    let s = resample(probabilities, &up);
+    a.iter().zip(&s).map(|(a, s)| w * a + (1.0 - w) * s).collect()
+}
+
+/// Mean of the map's largest pixels.
+pub fn map_score(arch: &Architecture, map: &[f32]) -> f32 {
+    let mut sorted = map.to_vec();
+    sorted.sort_unstable_by(|a, b| b.total_cmp(a));
+    let top = &sorted[..arch.score_pixels()];
+    (top.iter().map(|&v| f64::from(v)).sum::<f64>() / top.len() as f64) as f32
+}
+
+/// The whole forward pass of one picture: map and score.
 pub fn anomaly_map(
     arch: &Architecture,
     weights: &Weights,
-    features: &[f32],
+    seen: &Seen,
     device: &Device,
 ) -> (Vec<f32>, f32) {
-    let Some(compared) = compare(arch, weights, features, device).pop() else {
+    let Some(compared) = compare(arch, weights, &seen.features, device).pop() else {
         panic!("the features of one picture are needed")
     };
-    let distance = remembered(arch, weights, features, compared.distance, device);
+    let distance = distance_map(arch, weights, seen, compared.distance, device);
     let probabilities = segment(arch, weights, compared.products, device).concat();
     fuse(arch, &distance, &probabilities)
 }

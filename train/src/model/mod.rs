@@ -17,7 +17,9 @@ mod parity;
 pub use attention::{HeadMask, linear_attention};
 pub use decoder::{Decoder, Reading};
 pub use head::Head;
-pub use infer::{Compared, anomaly_map, compare, decoder_input, fuse, resample, segment};
+pub use infer::{
+    Compared, anomaly_map, compare, decoder_input, fuse, fused_map, map_score, resample, segment,
+};
 pub use init::{init_decoder, init_head};
 pub use lift::{Lifted, host_values, tensor_from};
-pub use memory::{nearest, remembered, surroundings};
+pub use memory::{distance_map, nearest, surroundings};

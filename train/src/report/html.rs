@@ -171,8 +171,8 @@ fn weights(out: &mut String, records: &Records<'_>) -> Result<(), PlotError> {
     heading(
         out,
         "Weight of the two maps",
-        "The anomaly map is a mixture of the distance map and of the segmentation head's map. How \
-         other mixtures would do on synthetic damage: <span class=\"good\">image AUROC</span>, \
+        "The anomaly map is a mean, weighted, of the distance map and of the segmentation head's map. \
+         How other weights would do on synthetic damage: <span class=\"good\">image AUROC</span>, \
          <span class=\"bad\">pixel AP</span>, means over the classes. The grey line is the model's own \
          weight; it is a setting and was not chosen here.",
     );

@@ -12,9 +12,8 @@ use crrd::image::RgbImage;
 use crate::arch::{Architecture, Weights};
 use crate::dataset::{Dataset, Split};
 use crate::encoder::EncoderError;
-use crate::features::{Encode, Purpose, stream};
-use crate::model::{compare, remembered, resample, segment};
-use crate::resample::{smoothing, upsampling};
+use crate::features::{Encode, Purpose, Seen, Statistics, stream};
+use crate::model::{compare, distance_map, fused_map, map_score, segment};
 use crate::synth::{Synthesizer, foreground};
 use crate::trainer::Workers;
 
@@ -151,13 +150,10 @@ impl Bench<'_> {
         } else {
             (clean.rgb.clone(), vec![0; arch.input * arch.input])
         };
-        let (a, s) = self.maps(&rgb)?;
-        let mixed = |weight: f64| -> Vec<f32> {
-            let w = weight as f32;
-            a.iter().zip(&s).map(|(a, s)| w * a + (1.0 - w) * s).collect()
-        };
+        let (distance, probabilities) = self.maps(&rgb)?;
+        let mixed = |weight: f64| fused_map(arch, weight as f32, &distance, &probabilities);
         let own = mixed(f64::from(arch.distance_weight));
-        let score = self.score(&own);
+        let score = map_score(arch, &own);
         let maps: Vec<Vec<f32>> = tenths().map(mixed).collect();
         let thinned = (0..arch.map * arch.map).filter(|at| {
             [at % arch.map, at / arch.map].iter().all(|v| v.is_multiple_of(PIXEL_STEP))
@@ -171,44 +167,24 @@ impl Bench<'_> {
             class: clean.class,
             is_damaged,
             is_held_out,
-            scores: maps.iter().map(|map| self.score(map)).collect(),
+            scores: maps.iter().map(|map| map_score(arch, map)).collect(),
             score,
             pixels: pixels.collect(),
             overlay: if shown { self.overlay(rgb, own, score, &mask) } else { None },
         })
     }
 
-    /// Smoothed distance map and smoothed map of the head, at the map's size.
+    /// What the distances and the head say, before they are fused.
     fn maps(&self, rgb: &[u8]) -> Result<(Vec<f32>, Vec<f32>), EncoderError> {
-        let arch = self.arch;
-        let mut features = vec![0f32; arch.features()];
-        self.encoder.encode(rgb, &mut features)?;
-        let values = |name: &str| self.weights.get(name).map_or(&[][..], |t| t.values.as_slice());
-        let (mean, deviation) = (values("taps.mean"), values("taps.std"));
-        for row in features.chunks_exact_mut(arch.channels()) {
-            for ((v, m), d) in row.iter_mut().zip(mean).zip(deviation) {
-                *v = (*v - m) / d;
-            }
-        }
-        let device = Device::flex();
-        let Some(compared) = compare(arch, self.weights, &features, &device).pop() else {
+        let values = |name: &str| self.weights.get(name).map_or(vec![], |t| t.values.clone());
+        let statistics = Statistics { mean: values("taps.mean"), deviation: values("taps.std") };
+        let (arch, device) = (self.arch, Device::flex());
+        let seen = Seen::new(arch, self.encoder, &statistics, rgb)?;
+        let Some(compared) = compare(arch, self.weights, &seen.features, &device).pop() else {
             return Ok((Vec::new(), Vec::new()));
         };
-        let distance = remembered(arch, self.weights, &features, compared.distance, &device);
-        let probabilities = segment(arch, self.weights, compared.products, &device).concat();
-        let (kernel, sigma) = arch.smoothing;
-        let smooth = smoothing(arch.map, kernel, f64::from(sigma));
-        let a = resample(&distance, &smooth.after(&arch.distance_upsampling()));
-        let up = upsampling(arch.segmentation_side(), arch.map);
-        let s = resample(&probabilities, &smooth.after(&up));
-        Ok((a, s))
-    }
-
-    fn score(&self, map: &[f32]) -> f32 {
-        let mut sorted = map.to_vec();
-        sorted.sort_unstable_by(|a, b| b.total_cmp(a));
-        let top = &sorted[..self.arch.score_pixels().min(sorted.len())];
-        top.iter().sum::<f32>() / top.len().max(1) as f32
+        let distance = distance_map(arch, self.weights, &seen, compared.distance, &device);
+        Ok((distance, segment(arch, self.weights, compared.products, &device).concat()))
     }
 
     fn overlay(&self, rgb: Vec<u8>, map: Vec<f32>, score: f32, mask: &[u8]) -> Option<Vec<u8>> {

@@ -4,39 +4,48 @@
 //! reproduced group drowns the others, although its distances say the least.
 
 use burn::tensor::Device;
-use half::f16;
 
 use super::workers::Workers;
 use crate::arch::{Architecture, HostTensor, Weights};
-use crate::features::{Cache, Statistics};
+use crate::encoder::EncoderError;
+use crate::features::{Cache, Material, Seen, Statistics};
 use crate::model::{compare, nearest, surroundings};
 
 /// Pictures that are measured at most, spread over the data set.
 const PICTURES_MAX: usize = 96;
 
-/// `distance.share` and, with a memory, `memory.level` (step 5 of [`crate::arch`]), from the trained
-/// decoder on good parts. Nothing in the published scheme.
+/// `distance.share` and `memory.{i}.level` (step 5 of [`crate::arch`]), from the trained decoder on good
+/// parts. Nothing in the published scheme.
+///
+/// # Errors
+/// When the encoder fails.
 pub(super) fn measure(
     (arch, weights): (&Architecture, &Weights),
-    (cache, statistics): (&Cache, &Statistics),
+    (cache, material, statistics): (&Cache, &Material<'_>, &Statistics),
     device: &Device,
     workers: &Workers,
-) -> Weights {
+) -> Result<Weights, EncoderError> {
     if !arch.is_projected() {
-        return Weights::new();
+        return Ok(Weights::new());
     }
     let step = cache.clean.len().div_ceil(PICTURES_MAX).max(1);
-    let pictures: Vec<&Vec<f16>> = cache.clean.iter().step_by(step).collect();
-    let told = workers.map(pictures.len(), |i| {
-        let features = statistics.standardised(pictures[i]);
-        let compared = compare(arch, weights, &features, device);
+    let pictures: Vec<usize> = (0..cache.clean.len()).step_by(step).collect();
+    let told = workers.map(pictures.len(), |at| {
+        let picture = pictures[at];
+        let rgb = &material.pictures[picture].rgb;
+        let seen = Seen {
+            features: statistics.standardised(&cache.clean[picture]),
+            fine: Seen::fine(arch, material.encoder, statistics, rgb)?,
+        };
+        let compared = compare(arch, weights, &seen.features, device);
         let groups: Vec<f32> = compared.into_iter().flat_map(|c| c.group_means).collect();
-        let strangeness = arch.memory.as_ref().map(|memory| {
-            let all = nearest(weights, surroundings(arch, memory, &features), device);
+        let strangeness = |i: usize| {
+            let all = nearest(weights, i, surroundings(arch, i, &seen), device);
             all.iter().sum::<f32>() / all.len() as f32
-        });
-        (groups, strangeness)
+        };
+        Ok((groups, (0..arch.memories.len()).map(strangeness).collect()))
     });
+    let told = told.into_iter().collect::<Result<Vec<(Vec<f32>, Vec<f32>)>, EncoderError>>()?;
     let count = told.len().max(1) as f32;
     let group = |g: usize| told.iter().map(|(groups, _)| groups[g]).sum::<f32>() / count;
     let groups: Vec<f32> = (0..arch.groups.len()).map(group).collect();
@@ -46,11 +55,11 @@ pub(super) fn measure(
     };
     let (shares, mean) = shares(&groups);
     put("distance.share", shares);
-    if arch.memory.is_some() {
-        let strangeness = told.iter().filter_map(|(_, s)| *s).sum::<f32>() / count;
-        put("memory.level", vec![mean / strangeness.max(f32::MIN_POSITIVE)]);
+    for i in 0..arch.memories.len() {
+        let strangeness = told.iter().map(|(_, memories)| memories[i]).sum::<f32>() / count;
+        put(&format!("memory.{i}.level"), vec![mean / strangeness.max(f32::MIN_POSITIVE)]);
     }
-    all
+    Ok(all)
 }
 
 /// What each group must be multiplied by so that all are equally loud and their sum has the mean

@@ -1,4 +1,4 @@
-//! Which normal surroundings the memory keeps.
+//! Which normal surroundings the memories keep.
 //!
 //! Prototypes of a class are chosen by greedy k-centre (Sener and Savarese, ICLR 2018; as in
 //! PatchCore): always the candidate that is farthest from all chosen so far, so that rare normal
@@ -10,43 +10,82 @@ use rand_chacha::ChaCha8Rng;
 
 use super::batch::{Classes, pick_tokens};
 use super::workers::Workers;
-use crate::arch::{Architecture, HostTensor, Memory};
-use crate::features::{Cache, Purpose, Statistics, stream};
+use crate::arch::{Architecture, HostTensor};
+use crate::encoder::EncoderError;
+use crate::features::{Cache, Material, Purpose, Seen, Statistics, stream};
 use crate::model::surroundings;
 
 /// Surroundings of a class that are chosen from.
 const CANDIDATES_MAX: usize = 60_000;
-/// Dimensions of the random projection.
+/// Dimensions of the random projection; surroundings of fewer are compared as they are.
 const PROJECTED: usize = 48;
 
-/// Chooses the prototypes, `[prototypes, channels]`: as many of each class.
-pub(super) fn choose(
-    (arch, memory): (&Architecture, &Memory),
-    cache: &Cache,
-    statistics: &Statistics,
-    classes: &Classes,
-    seed: u64,
-    workers: &Workers,
-) -> HostTensor {
-    let (classes, count) = (classes.members(), memory.prototypes);
-    let width = arch.tap_channels(&memory.taps).len();
-    let chosen = workers.map(classes.len(), |class| {
-        let mut rng = stream(seed, Purpose::Memory, class as u64, 0);
-        let share = count * (class + 1) / classes.len() - count * class / classes.len();
+/// What the prototypes are chosen from.
+pub(super) struct Choice<'a> {
+    pub(super) arch: &'a Architecture,
+    pub(super) cache: &'a Cache,
+    pub(super) material: &'a Material<'a>,
+    pub(super) statistics: &'a Statistics,
+    pub(super) classes: &'a Classes,
+}
+
+impl Choice<'_> {
+    /// The prototypes of memory `i`, `[prototypes, channels]`: as many of each class.
+    ///
+    /// # Errors
+    /// When the encoder fails.
+    pub(super) fn of(&self, i: usize, workers: &Workers) -> Result<HostTensor, EncoderError> {
+        let (classes, memory) = (self.classes.members(), &self.arch.memories[i]);
+        let count = memory.prototypes;
+        let width = self.arch.tap_channels(&memory.taps).len();
+        let chosen = workers.map(classes.len(), |class| {
+            let share = count * (class + 1) / classes.len() - count * class / classes.len();
+            let mut rng = stream(self.material.seed, Purpose::Memory, class as u64, i as u64);
+            let candidates = self.candidates(i, &classes[class], &mut rng)?;
+            let rows = if width > PROJECTED {
+                let near = projected(&candidates, width, &mut rng);
+                farthest_first(&near, PROJECTED, share)
+            } else {
+                farthest_first(&candidates, width, share)
+            };
+            let row = |r: usize| &candidates[r * width..(r + 1) * width];
+            Ok(rows.into_iter().flat_map(|r| row(r).to_vec()).collect())
+        });
+        let values = chosen.into_iter().collect::<Result<Vec<Vec<f32>>, EncoderError>>()?;
+        Ok(HostTensor { shape: vec![count, width], values: values.concat() })
+    }
+
+    /// Surroundings of the pictures, as many of each and not too many in all.
+    fn candidates(
+        &self,
+        i: usize,
+        pictures: &[usize],
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Vec<f32>, EncoderError> {
+        let (arch, memory) = (self.arch, &self.arch.memories[i]);
+        let (width, places) =
+            (arch.tap_channels(&memory.taps).len(), arch.memory_grid(memory).pow(2));
+        let each = CANDIDATES_MAX.div_ceil(pictures.len()).min(places);
         let mut candidates = Vec::new();
-        let each = CANDIDATES_MAX.div_ceil(classes[class].len()).min(arch.tokens());
-        for &picture in &classes[class] {
-            let features = statistics.standardised(&cache.clean[picture]);
-            let all = surroundings(arch, memory, &features);
-            for t in pick_tokens(arch.tokens(), each, &mut rng) {
+        for &picture in pictures {
+            let all = surroundings(arch, i, &self.seen(i, picture)?);
+            for t in pick_tokens(places, each, rng) {
                 candidates.extend_from_slice(&all[t * width..(t + 1) * width]);
             }
         }
-        let rows = farthest_first(&projected(&candidates, width, &mut rng), PROJECTED, share);
-        rows.into_iter().flat_map(|r| candidates[r * width..(r + 1) * width].to_vec()).collect()
-    });
-    let values: Vec<Vec<f32>> = chosen;
-    HostTensor { shape: vec![count, width], values: values.concat() }
+        Ok(candidates)
+    }
+
+    /// What memory `i` is shown of a picture, and nothing else.
+    fn seen(&self, i: usize, picture: usize) -> Result<Seen, EncoderError> {
+        if self.arch.memories[i].scale == 1 {
+            let features = self.statistics.standardised(&self.cache.clean[picture]);
+            return Ok(Seen { features, fine: Vec::new() });
+        }
+        let (encoder, rgb) = (self.material.encoder, &self.material.pictures[picture].rgb);
+        let fine = Seen::fine(self.arch, encoder, self.statistics, rgb)?;
+        Ok(Seen { features: Vec::new(), fine })
+    }
 }
 
 /// `rows` of `width` values in [`PROJECTED`] random directions.

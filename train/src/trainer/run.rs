@@ -6,7 +6,7 @@ use burn::tensor::Device;
 
 use super::batch::Classes;
 use super::levels;
-use super::prototypes;
+use super::prototypes::Choice;
 use super::settings::Settings;
 use super::stage1::Stage1;
 use super::stage2::{HeadStep, Stage2};
@@ -89,13 +89,13 @@ impl Run<'_> {
         let mut state = resumed.unwrap_or(fresh);
         let statistics = self.statistics(cache, &mut state);
         if state.counters.stage == 0 {
-            self.begin(cache, &statistics, &mut state);
+            self.begin(cache, &statistics, &mut state)?;
         }
         if state.counters.stage == 1 {
             if !self.stage1(cache, &statistics, &mut state)? {
                 return self.interrupted(&mut state);
             }
-            self.turn_to_head(cache, &statistics, &mut state);
+            self.turn_to_head(cache, &statistics, &mut state)?;
         }
         if !self.stage2(cache, &statistics, &mut state)? {
             return self.interrupted(&mut state);
@@ -142,15 +142,20 @@ impl Run<'_> {
         statistics
     }
 
-    fn begin(&self, cache: &Cache, statistics: &Statistics, state: &mut State) {
+    fn begin(
+        &self,
+        cache: &Cache,
+        statistics: &Statistics,
+        state: &mut State,
+    ) -> Result<(), TrainError> {
         let (arch, seed) = (&self.settings.arch, self.material.seed);
         state.weights.extend(init_decoder(arch, &mut stream(seed, Purpose::Weights, 0, 0)));
         state.weights.extend(init_head(arch, &mut stream(seed, Purpose::Weights, 1, 0)));
-        if let Some(memory) = &arch.memory {
-            let (classes, model) = (self.classes(), (arch, memory));
-            let prototypes =
-                prototypes::choose(model, cache, statistics, &classes, seed, self.workers);
-            state.weights.insert("memory.prototypes".into(), prototypes);
+        let (material, classes) = (self.material, &self.classes());
+        let choice = Choice { arch, cache, material, statistics, classes };
+        for i in 0..arch.memories.len() {
+            let prototypes = choice.of(i, self.workers)?;
+            state.weights.insert(format!("memory.{i}.prototypes"), prototypes);
         }
         state.moments = Moments::default();
         state.counters.stage = 1;
@@ -158,9 +163,15 @@ impl Run<'_> {
             Length::Iterations(_) => None,
             Length::Seconds(s) => Some(s * decoder_time_share(self.settings)),
         };
+        Ok(())
     }
 
-    fn turn_to_head(&self, cache: &Cache, statistics: &Statistics, state: &mut State) {
+    fn turn_to_head(
+        &self,
+        cache: &Cache,
+        statistics: &Statistics,
+        state: &mut State,
+    ) -> Result<(), TrainError> {
         let counters = &mut state.counters;
         counters.decoder_iterations = counters.iteration;
         counters.records.decoder_s = counters.stage_s;
@@ -174,11 +185,12 @@ impl Run<'_> {
         let device = self.device.clone().inner();
         let measured = levels::measure(
             (&self.settings.arch, &state.weights),
-            (cache, statistics),
+            (cache, self.material, statistics),
             &device,
             self.workers,
-        );
+        )?;
         state.weights.extend(measured);
+        Ok(())
     }
 
     fn stage1(

@@ -79,7 +79,7 @@ pub enum Part {
     Mask,
     /// The segmentation head: the map is then the distance map.
     Head,
-    /// The memory of normal surroundings.
+    /// The memories of normal surroundings.
     Memory,
 }
 
@@ -142,7 +142,7 @@ impl Settings {
             Part::Repair => self.batch.repair = false,
             Part::Mask => self.arch.mask_probability = 0.0,
             Part::Head => (self.arch.distance_weight, self.head_share) = (1.0, 0.0),
-            Part::Memory => self.arch.memory = None,
+            Part::Memory => self.arch.memories.clear(),
         }
         self
     }
@@ -212,13 +212,13 @@ mod tests {
     #[test]
     fn each_part_can_be_left_out_alone() {
         let whole = Settings::edge();
-        assert!(whole.batch.repair && whole.arch.memory.is_some() && whole.head_share > 0.0);
+        assert!(whole.batch.repair && whole.arch.memories.len() == 2 && whole.head_share > 0.0);
         assert!(!whole.clone().without(Part::Repair).batch.repair);
         assert_eq!(whole.clone().without(Part::Mask).arch.mask_probability, 0.0);
-        assert_eq!(whole.clone().without(Part::Memory).arch.memory, None);
+        assert_eq!(whole.clone().without(Part::Memory).arch.memories, []);
         let headless = whole.clone().without(Part::Head);
         assert_eq!((headless.head_share, headless.arch.distance_weight), (0.0, 1.0));
-        assert_eq!(headless.arch.memory, whole.arch.memory);
+        assert_eq!(headless.arch.memories, whole.arch.memories);
     }
 
     #[test]

@@ -10,9 +10,9 @@ pub(crate) mod reference;
 use std::collections::BTreeMap;
 
 use crrd_train::arch::{self, Architecture, Group, HeadShape, HostTensor, Tap, Weights};
-use crrd_train::encoder::EncoderWeights;
 use crrd_train::encoder::spec::EncoderSpec;
 use crrd_train::encoder::vit::VitSpec;
+use crrd_train::encoder::{EncoderWeights, FrozenEncoder};
 use crrd_train::export::expected_weights;
 
 /// FNV-1a of a name: the start of its sequence.
@@ -127,6 +127,25 @@ pub(crate) fn weights(arch: &Architecture) -> Weights {
             };
             let tensor = formula(&name, &shape, centre, spread);
             (name, tensor)
+        })
+        .collect()
+}
+
+/// What each memory that looks closer than the grid sees of `rgb`, not standardised.
+pub(crate) fn fine_features(
+    frozen: &FrozenEncoder,
+    arch: &Architecture,
+    rgb: &[u8],
+) -> Vec<Vec<f32>> {
+    let memories = arch.memories.iter().enumerate();
+    memories
+        .map(|(i, memory)| {
+            if memory.scale == 1 {
+                return Vec::new();
+            }
+            let mut out = vec![0.0; arch.seen_by(memory).features()];
+            frozen.encode_fine(i, rgb, &mut out).unwrap();
+            out
         })
         .collect()
 }

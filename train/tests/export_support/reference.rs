@@ -6,16 +6,24 @@ use crrd_train::arch::{ATTENTION_EPS, Architecture, HeadShape, Memory, Scheme, W
 /// Rows by columns.
 type Matrix = Vec<Vec<f64>>;
 
-/// Anomaly map (row-major) and score from unstandardised features `[tokens, channels]`.
-pub(crate) fn forward(arch: &Architecture, weights: &Weights, features: &[f32]) -> (Vec<f64>, f64) {
+/// Anomaly map (row-major) and score from unstandardised features `[tokens, channels]`, and those of
+/// the memories that look closer, `[places, channels]`.
+pub(crate) fn forward(
+    arch: &Architecture,
+    weights: &Weights,
+    features: &[f32],
+    fine: &[Vec<f32>],
+) -> (Vec<f64>, f64) {
     let net = Net { arch, weights };
     let (mean, std) = (net.vector("taps.mean"), net.vector("taps.std"));
-    let e: Matrix = features
-        .chunks(arch.channels())
-        .map(|row| {
-            row.iter().enumerate().map(|(c, t)| (f64::from(*t) - mean[c]) / std[c]).collect()
-        })
-        .collect();
+    let standardised = |values: &[f32], range: std::ops::Range<usize>| -> Matrix {
+        let row = |row: &[f32]| {
+            let channels = row.iter().zip(range.clone());
+            channels.map(|(t, c)| (f64::from(*t) - mean[c]) / std[c]).collect()
+        };
+        values.chunks(range.len()).map(row).collect()
+    };
+    let e = standardised(features, 0..arch.channels());
     let keep = f64::from(1.0 - arch.mask_probability);
     let projected = arch.scheme == Scheme::Projected;
     let entering = |row: &Vec<f64>| -> Vec<f64> {
@@ -69,22 +77,44 @@ pub(crate) fn forward(arch: &Architecture, weights: &Weights, features: &[f32]) 
             head_input[t].extend(en.iter().zip(&de).map(|(a, b)| scale * a * b));
         }
     }
-    if let Some(memory) = &arch.memory {
-        let level = net.vector("memory.level")[0];
-        for (t, a) in distance.iter_mut().enumerate() {
-            *a = ((*a + 0.01) * net.strangeness(memory, &e, t) * level).sqrt();
-        }
-    }
-    let a = match arch.scheme {
-        Scheme::Projected => resize(&distance, arch.grid, arch.map),
-        Scheme::Averaged { .. } => resize_corners(&distance, arch.grid, arch.map),
-    };
     let s = match arch.head {
-        HeadShape::Slim(_) => resize(&net.head(&head_input), 2 * arch.grid, arch.map),
+        HeadShape::Slim(_) => net.head(&head_input),
         HeadShape::Parity => net.parity_head(&head_input),
     };
     let w = f64::from(arch.distance_weight);
-    let fused: Vec<f64> = a.iter().zip(&s).map(|(a, s)| w * a + (1.0 - w) * s).collect();
+    let fused: Vec<f64> = if projected {
+        let own: f32 = 1.0 - arch.memories.iter().map(|m| m.weight).sum::<f32>();
+        let mut coarse: Vec<f64> =
+            distance.iter().map(|a| (a + 0.01).powf(f64::from(own))).collect();
+        let mut closer = vec![1.0; 4 * arch.tokens()];
+        for (i, memory) in arch.memories.iter().enumerate() {
+            let range = arch.tap_channels(&memory.taps);
+            let (seen, joined) = if memory.scale == 1 {
+                let own = e.iter().map(|row| row[range.clone()].to_vec()).collect();
+                (own, &mut coarse)
+            } else {
+                (standardised(&fine[i], range), &mut closer)
+            };
+            let level = net.vector(&format!("memory.{i}.level"))[0];
+            for (t, d) in joined.iter_mut().enumerate() {
+                let p = level * net.strangeness(i, memory, &seen, t);
+                *d *= p.powf(f64::from(memory.weight));
+            }
+        }
+        let coarse = resize(&coarse, arch.grid, 2 * arch.grid);
+        let d: Vec<f64> = coarse.iter().zip(&closer).map(|(c, f)| c * f).collect();
+        let side = if matches!(arch.head, HeadShape::Parity) { arch.map } else { 2 * arch.grid };
+        let d = resize(&d, 2 * arch.grid, side).into_iter();
+        let m: Vec<f64> = d.zip(&s).map(|(d, s)| d.powf(w) * (s + 0.05).powf(1.0 - w)).collect();
+        resize(&m, side, arch.map)
+    } else {
+        let a = resize_corners(&distance, arch.grid, arch.map);
+        let s = match arch.head {
+            HeadShape::Slim(_) => resize(&s, 2 * arch.grid, arch.map),
+            HeadShape::Parity => s,
+        };
+        a.iter().zip(&s).map(|(a, s)| w * a + (1.0 - w) * s).collect()
+    };
     let map = gauss(&fused, arch.map, arch.smoothing.0, f64::from(arch.smoothing.1));
     let mut sorted = map.clone();
     sorted.sort_by(|a, b| b.total_cmp(a));
@@ -172,26 +202,26 @@ impl Net<'_> {
         out
     }
 
-    /// How far the surroundings of token `t` are from the nearest prototype.
-    fn strangeness(&self, memory: &Memory, e: &Matrix, t: usize) -> f64 {
-        let grid = self.arch.grid as isize;
+    /// How far the surroundings of place `t` are from the nearest prototype of memory `i`.
+    fn strangeness(&self, i: usize, memory: &Memory, e: &Matrix, t: usize) -> f64 {
+        let grid = (memory.scale * self.arch.grid) as isize;
         let radius = (memory.window / 2) as isize;
-        let channels = self.arch.tap_channels(&memory.taps);
-        let mut query = vec![0.0; channels.len()];
+        let mut query = vec![0.0; e[0].len()];
         for dy in -radius..=radius {
             for dx in -radius..=radius {
                 let y = (t as isize / grid + dy).clamp(0, grid - 1);
                 let x = (t as isize % grid + dx).clamp(0, grid - 1);
-                let row = &e[(y * grid + x) as usize][channels.clone()];
+                let row = &e[(y * grid + x) as usize];
                 query
                     .iter_mut()
                     .zip(row)
                     .for_each(|(q, v)| *q += v / (memory.window.pow(2)) as f64);
             }
         }
-        let prototypes = self.vector("memory.prototypes");
+        let prototypes = self.vector(&format!("memory.{i}.prototypes"));
+        let floor = 0.007 * query.len() as f64;
         let distance = |p: &[f64]| {
-            (p.iter().zip(&query).map(|(p, q)| (p - q).powi(2)).sum::<f64>() + 1.0).sqrt()
+            (p.iter().zip(&query).map(|(p, q)| (p - q).powi(2)).sum::<f64>() + floor).sqrt()
         };
         prototypes.chunks(query.len()).map(distance).fold(f64::INFINITY, f64::min)
     }

@@ -1,10 +1,10 @@
 //! The burn forward pass against formulas and against the exported graph.
 
 use burn::tensor::{Device, Tensor};
-use crrd_train::arch::{self, HostTensor, Weights};
+use crrd_train::arch::{self, HostTensor, MEMORY_FLOOR, Weights};
 use crrd_train::encoder::FrozenEncoder;
 use crrd_train::export::model;
-use crrd_train::features::Statistics;
+use crrd_train::features::{Seen, Statistics};
 use crrd_train::model::{
     HeadMask, anomaly_map, host_values, linear_attention, nearest, tensor_from,
 };
@@ -66,8 +66,9 @@ fn linear_attention_equals_the_quadratic_formula() {
 
 #[test]
 fn the_exported_graph_equals_the_training_forward_with_mask_and_memory() {
-    let memory = arch::Memory { taps: vec![1, 2], window: 3, prototypes: 50 };
-    let arch = arch::Architecture { memory: Some(memory), ..arch::tiny() };
+    let memory = |taps, scale| arch::Memory { taps, scale, window: 3, prototypes: 50, weight: 0.3 };
+    let memories = vec![memory(vec![1, 2], 1), memory(vec![0], 2)];
+    let arch = arch::Architecture { memories, ..arch::tiny() };
     let encoder = encoder_weights(&arch.encoder);
     let weights = weights(&arch);
     let frozen = FrozenEncoder::new(&encoder, &arch).unwrap();
@@ -79,18 +80,8 @@ fn the_exported_graph_equals_the_training_forward_with_mask_and_memory() {
         Plan::new(&model(&arch, &encoder, &weights, Storage::Fp32).unwrap(), arch.input).unwrap();
     for number in 0..2 {
         let rgb = picture(arch.input, number);
-        let mut raw = vec![0.0; frozen.features()];
-        frozen.encode(&rgb, &mut raw).unwrap();
-        let channels = arch.channels();
-        let features: Vec<f32> = raw
-            .iter()
-            .enumerate()
-            .map(|(i, v)| {
-                let c = i % channels;
-                (v - statistics.mean[c]) / statistics.deviation[c]
-            })
-            .collect();
-        let (map, score) = anomaly_map(&arch, &weights, &features, &Device::flex());
+        let seen = Seen::new(&arch, &frozen, &statistics, &rgb).unwrap();
+        let (map, score) = anomaly_map(&arch, &weights, &seen, &Device::flex());
         let mut outputs = vec![];
         plan.run(&rgb, |_, values| outputs.push(values.to_vec())).unwrap();
         let expected: Vec<f64> = map.iter().map(|v| f64::from(*v)).collect();
@@ -112,10 +103,12 @@ fn half_precision_features_standardise_like_full_ones() {
 #[test]
 fn a_place_that_is_kept_is_no_stranger_and_others_are_as_far_as_they_are() {
     let prototypes = HostTensor { shape: vec![2, 2], values: vec![1.0, 2.0, -3.0, 0.5] };
-    let weights = Weights::from([("memory.prototypes".to_owned(), prototypes)]);
+    let weights = Weights::from([("memory.0.prototypes".to_owned(), prototypes)]);
     let queries = vec![-3.0, 0.5, 1.0, 2.0, 4.0, 6.0];
-    let distances = nearest(&weights, queries, &Device::flex());
-    for (distance, expected) in distances.iter().zip([1.0, 1.0, 26f32.sqrt()]) {
+    let distances = nearest(&weights, 0, queries, &Device::flex());
+    let floor = (2.0 * MEMORY_FLOOR) as f32;
+    for (distance, expected) in distances.iter().zip([0.0, 0.0, 25.0]) {
+        let expected = f32::sqrt(expected + floor);
         assert!((distance - expected).abs() < 1e-5, "{distances:?}");
     }
 }

@@ -7,7 +7,7 @@ use crrd_train::arch::{self, Architecture, Weights};
 use crrd_train::checkpoint::State;
 use crrd_train::encoder::FrozenEncoder;
 use crrd_train::export::{BundleFacts, WEIGHTS_FILE, write_bundle};
-use crrd_train::features::{Cache, Material, Picture, Purpose, stream};
+use crrd_train::features::{Cache, Material, Picture, Purpose, Seen, stream};
 use crrd_train::memory::head_bytes;
 use crrd_train::model::{Head, Lifted, anomaly_map, host_values, init_head, tensor_from};
 use crrd_train::onnx::Storage;
@@ -155,7 +155,8 @@ fn the_bundle_gives_the_same_maps(arch: &Architecture, trained: &Weights) {
     for rgb in &golden {
         let mut features = vec![0.0; encoder.features()];
         encoder.encode(rgb, &mut features).unwrap();
-        let (map, _) = anomaly_map(arch, trained, &features, &Device::flex());
+        let seen = Seen { features, fine: Vec::new() };
+        let (map, _) = anomaly_map(arch, trained, &seen, &Device::flex());
         let wanted: Vec<f64> = map.iter().map(|v| f64::from(*v)).collect();
         let mut outputs = vec![];
         plan.run(rgb, |_, values| outputs.push(values.to_vec())).unwrap();

@@ -34,10 +34,12 @@ impl ToyEncoder {
     }
 }
 
-impl Encode for ToyEncoder {
-    fn encode(&self, rgb: &[u8], out: &mut [f32]) -> Result<(), EncoderError> {
-        for (t, features) in out.chunks_exact_mut(CHANNELS).enumerate() {
-            let (cy, cx) = ((t / GRID * CELL) as isize, (t % GRID * CELL) as isize);
+impl ToyEncoder {
+    /// The first `channels` of each cell of a `grid` x `grid` grid.
+    fn project(&self, rgb: &[u8], grid: usize, channels: usize, out: &mut [f32]) {
+        let cell = INPUT / grid;
+        for (t, features) in out.chunks_exact_mut(channels).enumerate() {
+            let (cy, cx) = ((t / grid * cell) as isize, (t % grid * cell) as isize);
             let mut window = Vec::with_capacity(WINDOW * WINDOW * 3);
             for y in 0..WINDOW as isize {
                 for x in 0..WINDOW as isize {
@@ -51,6 +53,19 @@ impl Encode for ToyEncoder {
                 *f = w.iter().zip(&window).map(|(w, v)| w * v).sum::<f32>().tanh();
             }
         }
+    }
+}
+
+impl Encode for ToyEncoder {
+    fn encode(&self, rgb: &[u8], out: &mut [f32]) -> Result<(), EncoderError> {
+        self.project(rgb, GRID, CHANNELS, out);
+        Ok(())
+    }
+
+    /// The memory that looks closer sees the first tap, twice as fine.
+    fn encode_fine(&self, memory: usize, rgb: &[u8], out: &mut [f32]) -> Result<(), EncoderError> {
+        assert_eq!(memory, 1);
+        self.project(rgb, 2 * GRID, CHANNELS / 2, out);
         Ok(())
     }
 }
@@ -70,7 +85,10 @@ pub(crate) fn settings() -> Settings {
         heads: 2,
         mlp_ratio: 2,
         depth: 2,
-        memory: Some(Memory { taps: vec![0, 1], window: 3, prototypes: 64 }),
+        memories: vec![
+            Memory { taps: vec![0, 1], scale: 1, window: 3, prototypes: 64, weight: 0.5 },
+            Memory { taps: vec![0], scale: 2, window: 3, prototypes: 32, weight: 0.25 },
+        ],
         head: HeadShape::Slim([16, 8]),
         map: INPUT,
         ..edge()
