@@ -13,7 +13,7 @@ use crate::image::{Preprocessor, RgbImage, lay_out};
 
 /// How far the map may move because the graph rounds some pixels to the level beside that of `image`,
 /// as a fraction of the golden maps' range, beside what the arithmetic is allowed. Under one of a
-/// hundred values is off, by one level; the map of the demo engine was seen to move by 0.7 %.
+/// hundred values is off, by one level; the map of the demo engine was seen to move by 0.7 to 0.9 %.
 pub const FRAME_TOLERANCE: f32 = 0.01;
 /// Frames run in one proof: each costs an inference on the CPU.
 const CASES_MAX: usize = 4;
