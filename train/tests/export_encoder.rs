@@ -36,7 +36,8 @@ fn one_tap(spec: &EncoderSpec, input: usize, name: &str) -> Architecture {
     let taps = vec![Tap { name: name.to_owned(), channels, stride }];
     let groups = vec![Group { taps: vec![0], after_block: 1 }];
     let encoder = spec.name().to_owned();
-    Architecture { encoder, input, grid: input / stride, taps, groups, ..arch::edge() }
+    let memories = Vec::new();
+    Architecture { encoder, input, grid: input / stride, taps, groups, memories, ..arch::edge() }
 }
 
 /// A tap by this project's graph: `[tokens, channels]`.
@@ -202,6 +203,22 @@ fn finer_taps_are_averaged_and_coarser_ones_interpolated_onto_the_grid() {
     let wanted =
         0.75 * (0.75 * c(0, 1) + 0.25 * c(0, 0)) + 0.25 * (0.75 * c(1, 1) + 0.25 * c(1, 0));
     assert!((at(8 + 2, 64) - wanted).abs() < 1e-4, "{} {wanted}", at(10, 64));
+    // The second memory is shown f4 as it is; the first sees the grid.
+    let mut closer = vec![0.0; fine.len()];
+    encoder.encode_fine(1, &rgb, &mut closer).unwrap();
+    assert!(closer.iter().zip(&fine).all(|(a, b)| (a - b).abs() < 1e-4));
+    assert_eq!(
+        encoder.encode_fine(0, &rgb, &mut closer).unwrap_err().kind(),
+        EncoderErrorKind::Architecture
+    );
+}
+
+#[test]
+fn a_memory_of_taps_that_are_not_there_is_refused() {
+    let memory = arch::Memory { taps: vec![4], ..arch::edge().memories[0].clone() };
+    let arch = Architecture { memories: vec![memory], ..arch::edge() };
+    let refused = FrozenEncoder::new(&encoder_weights("efficientnet_lite0"), &arch).err().unwrap();
+    assert_eq!(refused.kind(), EncoderErrorKind::Architecture);
 }
 
 #[test]

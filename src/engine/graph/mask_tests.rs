@@ -55,9 +55,10 @@ fn the_mask_of_the_demo_engine_is_that_of_the_judge_at_every_limit() {
     let (mut some, mut range) = (0, 0.0f32);
     for case in bundle.golden().cases().iter().take(3) {
         let limits = [-1.0, 0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.999, 1.0, 2.0];
+        let least = case.map.iter().copied().fold(f32::INFINITY, f32::min);
         let most = case.map.iter().copied().fold(0.0, f32::max);
-        range = range.max(most);
-        for limit in limits.map(|share| share * most) {
+        range = range.max(most - least);
+        for limit in limits.map(|share| least + share * (most - least)) {
             let picture = Tensor::from_shape(&[1, 256, 256, 3], &case.image).unwrap();
             let answer = plan.run(tvec!(picture.into(), tensor1(&[limit]).into())).unwrap();
             let [values, score, mask, figures] = &answer[..] else { panic!("{answer:?}") };

@@ -57,6 +57,9 @@ pub fn check(arch: &Architecture, spec: &EncoderSpec) -> Result<()> {
     if arch.taps.is_empty() {
         return fail("the model has no taps".to_owned());
     }
+    if arch.memories.iter().flat_map(|m| &m.taps).any(|tap| *tap >= arch.taps.len()) {
+        return fail("a memory wants a tap that the model does not have".to_owned());
+    }
     arch.memories.iter().try_for_each(|memory| check(&arch.seen_by(memory), spec))
 }
 
