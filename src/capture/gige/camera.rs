@@ -223,7 +223,10 @@ fn take(
             failed(CameraErrorKind::Open, &format!("camera {name:?}: {error}; {remedy}"))
         })?;
         match taken(device.is_ours(), attempt, waits) {
-            Taken::Use => return Ok(device),
+            Taken::Use => {
+                quiet(device.as_ref());
+                return Ok(device);
+            }
             Taken::Again(ms) => {
                 tracing::warn!(
                     camera = %device.identity(),
@@ -242,6 +245,16 @@ fn take(
                 return Err(failed(CameraErrorKind::Open, &what));
             }
         }
+    }
+}
+
+/// Ends what a user that vanished left running. Such a camera goes on sending as soon as it is
+/// controlled again: to the port of that user, whatever port it is given afterwards, and with
+/// settings that are locked meanwhile.
+fn quiet(device: &dyn Device) {
+    if let Err(error) = device.stop() {
+        // One that is at rest may say so by an error; one that is not refuses its settings.
+        tracing::debug!(camera = %device.identity(), %error, "not stopped before it is set up");
     }
 }
 

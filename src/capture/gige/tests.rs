@@ -63,6 +63,7 @@ fn settings_are_applied_in_order_and_the_camera_adjusts_nothing_by_itself() {
     assert_eq!(script.value("OffsetX"), FeatureValue::Integer(0));
     let log = script.world().log.clone();
     let place = |line: &str| log.iter().position(|l| l == line).unwrap_or_else(|| panic!("{line}"));
+    assert_eq!(place("AcquisitionStop"), 0, "what the last user left running ends first");
     assert!(place("OffsetX = 0") < place("Width = 16"));
     assert!(place("TriggerSelector = \"AcquisitionStart\"") < place("TriggerMode = \"Off\"") + 3);
     let off = log.iter().filter(|line| *line == "TriggerMode = \"Off\"").count();
