@@ -3,6 +3,9 @@
 //! Ignored by default: the library is 220 MB and comes from PyPI. `tests/rtx/run.sh` fetches it and
 //! runs `cargo test --test rtx -- --ignored --nocapture --test-threads 1`.
 
+// Helpers of tests may unwrap: a panic is how a test fails.
+#![allow(clippy::unwrap_used)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -23,10 +26,18 @@ fn libraries() -> PathBuf {
     std::env::var_os(LIBRARIES).expect("CRRD_RTX_LIBS names the folder of the libraries").into()
 }
 
+/// The shipped bundle.
+fn demo() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/demo")
+}
+
+fn load(folder: PathBuf) -> Bundle {
+    Bundle::load(&BundleSource::Dir(folder)).unwrap()
+}
+
 fn bundles() -> Vec<PathBuf> {
-    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/demo");
     let more = std::env::var_os(BUNDLES).unwrap_or_default();
-    std::iter::once(demo)
+    std::iter::once(demo())
         .chain(std::env::split_paths(&more).filter(|path| !path.as_os_str().is_empty()))
         .collect()
 }
@@ -38,7 +49,7 @@ fn every_bundle_is_parsed_and_built_by_nvidias_builder() {
     assert_eq!(rtx.version().family, Family::Rtx);
     println!("{}, GPU: {:?}", rtx.version(), rtx.device());
     for folder in bundles() {
-        let bundle = Bundle::load(&BundleSource::Dir(folder)).unwrap();
+        let bundle = load(folder);
         let manifest = bundle.manifest();
         for precision in [Precision::Fp32, Precision::Fp16] {
             let started = Instant::now();
@@ -63,8 +74,7 @@ fn every_bundle_is_parsed_and_built_by_nvidias_builder() {
 #[ignore = "needs NVIDIA's libraries: tests/rtx/run.sh"]
 fn a_model_that_reads_the_frames_of_a_camera_is_built_for_every_kind_of_format() {
     let rtx = TensorRt::open(Some(&libraries())).unwrap();
-    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/demo");
-    let bundle = Bundle::load(&BundleSource::Dir(demo)).unwrap();
+    let bundle = load(demo());
     let whole = Geometry::WHOLE;
     let turned = Geometry { roi: Some([100, 60, 800, 600]), rotate: 90, mirror: true, ..whole };
     for (format, geometry) in [
@@ -94,8 +104,7 @@ fn a_model_that_reads_the_frames_of_a_camera_is_built_for_every_kind_of_format()
 #[ignore = "needs NVIDIA's libraries: tests/rtx/run.sh"]
 fn a_model_with_the_limit_as_an_input_and_the_mask_as_an_output_is_built() {
     let rtx = TensorRt::open(Some(&libraries())).unwrap();
-    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/demo");
-    let bundle = Bundle::load(&BundleSource::Dir(demo)).unwrap();
+    let bundle = load(demo());
     let output = &bundle.manifest().output;
     let size = (output.map_width, output.map_height);
     for (name, model) in [
@@ -111,8 +120,7 @@ fn a_model_with_the_limit_as_an_input_and_the_mask_as_an_output_is_built() {
 #[test]
 #[ignore = "needs NVIDIA's libraries: tests/rtx/run.sh"]
 fn a_build_tells_its_phases_and_ends_when_it_is_told_to() {
-    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/demo");
-    let bundle = Bundle::load(&BundleSource::Dir(demo)).unwrap();
+    let bundle = load(demo());
     let target = Target::pictures(&bundle, Precision::Fp32);
     for cancels in [false, true] {
         let control = BuildControl::default();
@@ -154,8 +162,7 @@ fn without_a_gpu_a_plan_is_refused_in_words_and_not_by_a_crash() {
         println!("there is a GPU: nothing to see");
         return;
     }
-    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/demo");
-    let bundle = Bundle::load(&BundleSource::Dir(demo)).unwrap();
+    let bundle = load(demo());
     let target = Target::pictures(&bundle, Precision::Fp16);
     assert_eq!(rtx.key(target).unwrap_err().kind(), EngineErrorKind::Backend);
     let plan = rtx.build(target, &BTreeSet::new(), &[]).unwrap().plan;
@@ -171,9 +178,8 @@ fn without_a_gpu_a_plan_is_refused_in_words_and_not_by_a_crash() {
 #[ignore = "needs NVIDIA's libraries: tests/rtx/run.sh"]
 fn a_model_that_is_none_is_refused_with_the_parsers_words() {
     let rtx = TensorRt::open(Some(&libraries())).unwrap();
-    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/demo");
     let dir = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(demo).unwrap() {
+    for entry in std::fs::read_dir(demo()).unwrap() {
         let path = entry.unwrap().path();
         std::fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
     }
@@ -187,7 +193,7 @@ fn a_model_that_is_none_is_refused_with_the_parsers_words() {
     let text =
         text.replace(&crrd::sys::hash::sha256_hex(&whole), &crrd::sys::hash::sha256_hex(broken));
     std::fs::write(&manifest, text).unwrap();
-    let bundle = Bundle::load(&BundleSource::Dir(dir.path().into())).unwrap();
+    let bundle = load(dir.path().into());
     let error =
         rtx.build(Target::pictures(&bundle, Precision::Fp32), &BTreeSet::new(), &[]).unwrap_err();
     println!("{error}");
