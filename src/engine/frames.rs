@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::graph::CameraFrames;
+use super::numbers::Numbers;
 use super::{Condition, Engine, EngineError, EngineErrorKind, ModelSpec};
 use crate::frame::{AnomalyMap, Buffers, Frame, Geometry, Memory};
 
@@ -33,10 +34,16 @@ pub trait FrameReader: Send {
     fn read(&mut self, address: u64, out: &mut AnomalyMap) -> Result<(), EngineError>;
 }
 
+/// A reader in use, and what it answered of late.
+struct Serving {
+    reader: Box<dyn FrameReader>,
+    numbers: Numbers,
+}
+
 /// An engine for pictures, and beside it those for frames.
 pub struct FramesEngine {
     pictures: Box<dyn Engine>,
-    readers: Vec<Box<dyn FrameReader>>,
+    readers: Vec<Serving>,
     asked: Vec<CameraFrames>,
     ask: Sender<CameraFrames>,
     made: Receiver<Box<dyn FrameReader>>,
@@ -64,9 +71,13 @@ impl FramesEngine {
                 tracing::error!(frames, "the engine for frames is of another model: not used");
             } else if self.readers.len() < KINDS_MAX {
                 tracing::info!(frames, "frames are read where the camera wrote them from now on");
-                self.readers.push(reader);
+                self.readers.push(Serving { reader, numbers: Numbers::default() });
             }
         }
+    }
+
+    fn place_of(&self, frames: &CameraFrames) -> Option<usize> {
+        self.readers.iter().position(|serving| serving.reader.frames() == frames)
     }
 
     /// Asks for a reader of these frames, once.
@@ -113,7 +124,7 @@ impl Engine for FramesEngine {
 
     fn reads(&mut self, frame: &Frame, geometry: &Geometry) -> bool {
         let Some((frames, _)) = readable(frame, geometry) else { return false };
-        let there = self.readers.iter().any(|reader| *reader.frames() == frames);
+        let there = self.place_of(&frames).is_some();
         if !there {
             self.ask_for(frames);
         }
@@ -128,17 +139,18 @@ impl Engine for FramesEngine {
     ) -> Result<(), EngineError> {
         self.spec().clear(out);
         let (frames, address) = readable(frame, geometry).ok_or_else(unread)?;
-        let at = self.readers.iter().position(|reader| *reader.frames() == frames);
-        let at = at.ok_or_else(unread)?;
-        let answer = self.readers[at].read(address, out);
-        if let Err(error) = &answer {
+        let at = self.place_of(&frames).ok_or_else(unread)?;
+        let Serving { reader, numbers } = &mut self.readers[at];
+        let noted = reader.read(address, out).and_then(|()| numbers.note(out));
+        if let Err(error) = &noted {
+            self.pictures.spec().clear(out);
             // What has failed on the device is not asked again: from here on the pictures of these
             // frames are prepared on the CPU, and their engine is made again when it fails, too.
             let error = error as &dyn std::error::Error;
             tracing::error!(error, %frames, "the engine that reads these frames failed: not used again");
             self.readers.swap_remove(at);
         }
-        answer
+        noted.map(drop)
     }
 
     fn attend(&mut self) -> Condition {

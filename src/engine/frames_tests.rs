@@ -41,7 +41,7 @@ fn spec(sha256: &str) -> ModelSpec {
     }
 }
 
-/// Answers with the address that it was given; fails at 13.
+/// Answers with the address that it was given; fails at 13, and its score is no number at 14.
 struct Reader(ModelSpec, CameraFrames);
 
 impl FrameReader for Reader {
@@ -58,7 +58,7 @@ impl FrameReader for Reader {
             return Err(EngineError::new(EngineErrorKind::Backend, "scripted failure"));
         }
         out.values.fill(address as f32);
-        out.score = address as f32;
+        out.score = if address == 14 { f32::NAN } else { address as f32 };
         Ok(())
     }
 }
@@ -153,6 +153,23 @@ fn a_failure_leaves_a_map_that_cannot_pass() {
     assert!(unwritten(&map));
     assert!(!engine.reads(&frame(7, 18), &WHOLE), "what failed is not used again");
     assert!(asked.try_recv().is_err());
+}
+
+#[test]
+fn a_reader_whose_answers_are_no_numbers_again_and_again_is_not_used_any_more() {
+    let Bench { mut engine, asked, made } = bench();
+    assert!(!engine.reads(&frame(14, 18), &WHOLE));
+    made.send(Box::new(Reader(spec("m"), asked.try_recv().unwrap()))).unwrap();
+    engine.attend();
+    let mut map = AnomalyMap::default();
+    let mut look = |address| {
+        assert!(engine.reads(&frame(address, 18), &WHOLE));
+        engine.infer_frame(&frame(address, 18), &WHOLE, &mut map).map_err(|e| e.kind())
+    };
+    assert_eq!([look(14), look(7), look(14)], [Ok(()); 3], "the judge refuses what is no number");
+    assert_eq!(look(14), Err(EngineErrorKind::Backend));
+    assert!(map.values.iter().all(|v| v.is_nan()), "nothing of it is left");
+    assert!(!engine.reads(&frame(7, 18), &WHOLE));
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod frame_cases;
 mod frames;
 pub mod graph;
 mod kept;
+mod numbers;
 #[cfg(feature = "ort")]
 mod onnxruntime;
 mod open;

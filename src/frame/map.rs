@@ -29,6 +29,11 @@ impl AnomalyMap {
             && self.values.iter().all(|v| v.is_finite())
     }
 
+    /// Whether the map is complete and the score is a finite number, too.
+    pub fn is_finite(&self) -> bool {
+        self.score.is_finite() && self.is_complete()
+    }
+
     /// The largest value; `-inf` for an empty map.
     pub fn max(&self) -> f32 {
         self.values.iter().copied().fold(f32::NEG_INFINITY, f32::max)

@@ -141,6 +141,38 @@ fn an_engine_that_fails_costs_the_parts_until_it_is_opened_again_and_loses_none(
     assert_eq!(records.len(), PARTS);
 }
 
+/// Numbers for a while, then none, and never an error.
+fn senseless() -> Box<dyn Engine> {
+    let mut left = GOOD_PICTURES;
+    Box::new(ScriptedEngine::new(spec(), move |input, map| {
+        if left == 0 {
+            return Ok(());
+        }
+        left -= 1;
+        answer(input, map)
+    }))
+}
+
+#[test]
+fn an_engine_that_answers_no_numbers_costs_three_parts_and_is_then_replaced_like_any_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let (line, seen, opens) = line(dir.path(), true, false, |shop| {
+        KeptEngine::serving(senseless(), shop, RETRIES).unwrap()
+    });
+    let mut records = until(&seen, |r| r.verdict.reason == Reason::Engine);
+    let lost = records.split_off(GOOD_PICTURES);
+    assert!(records.iter().all(passed));
+    let reasons: Vec<Reason> = lost.iter().map(|record| record.verdict.reason).collect();
+    assert_eq!(reasons, [Reason::MapIncomplete, Reason::MapIncomplete, Reason::Engine]);
+    assert!(lost.iter().all(|record| record.verdict.outcome() == Outcome::Invalid));
+    until(&seen, passed);
+    let health = line.board.engine_health();
+    assert_eq!((health.state, health.failures), ("substitute", 1));
+    // The workshop ends with the line.
+    opens.store(true, Ordering::SeqCst);
+    line.run(&Shutdown::manual(), &Notify::silent()).unwrap();
+}
+
 #[test]
 fn a_substitute_judges_until_the_engine_is_opened_again() {
     let dir = tempfile::tempdir().unwrap();

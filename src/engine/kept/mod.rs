@@ -12,6 +12,8 @@
 //!
 //! - The picture at which an engine fails is answered with its error, and so is every picture while
 //!   nobody serves: none is judged twice, none is left without an answer.
+//! - One that answers with values that are no numbers has failed as well when that goes on
+//!   ([`super::numbers`]). What stands in for it is not held to that: there is nothing else to take.
 //! - Engines change between two pictures that the owner says ([`Engine::attend`]), never within the
 //!   tiles or views of one part.
 //! - Only engines of the model and arithmetic of the first one serve: limits hold for these.
@@ -28,12 +30,13 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
 use self::maker::{MADE_MAX, Made, Order};
+use super::numbers::Numbers;
 use super::{Condition, Engine, EngineError, EngineErrorKind, ModelSpec};
 use crate::frame::AnomalyMap;
 use crate::sys::clock::{Clock, RealClock};
 pub use maker::{Retries, Stopper, Workshop};
 
-/// Pictures answered after which an engine that was opened again counts as well: a fault that lies
+/// Pictures answered with numbers after which an engine that was opened again counts as well: a fault that lies
 /// in the engine itself shows at the first ones.
 const STEADY_PICTURES: u64 = 100;
 
@@ -56,8 +59,10 @@ enum Serving {
 pub struct KeptEngine {
     spec: ModelSpec,
     serving: Serving,
-    /// Pictures that the present engine answered.
+    /// Pictures that the present engine answered with numbers.
     answered: u64,
+    /// What it answered of late, when it is the meant one.
+    numbers: Numbers,
     /// No other engine will come.
     given_up: bool,
     orders: Sender<Order>,
@@ -107,7 +112,8 @@ impl KeptEngine {
         let (given, made) = bounded(MADE_MAX);
         let stop = workshop.stopper();
         let maker = maker::start(Box::new(workshop), retries, spec.clone(), taken, given)?;
-        Ok(Self { spec, serving, answered: 0, given_up: false, orders, made, stop, maker })
+        let (answered, numbers, given_up) = (0, Numbers::default(), false);
+        Ok(Self { spec, serving, answered, numbers, given_up, orders, made, stop, maker })
     }
 
     /// The engine failed at a picture: it is taken out of service, and made again.
@@ -130,6 +136,7 @@ impl KeptEngine {
             Made::Meant(engine) => {
                 tracing::info!("the engine that was made serves from now on");
                 (self.serving, self.answered) = (Serving::Meant(engine), 0);
+                self.numbers = Numbers::default();
             }
             Made::Substitute(engine) => {
                 tracing::warn!("the CPU serves from now on, until the engine is there again");
@@ -163,7 +170,8 @@ impl Engine for KeptEngine {
 
     fn infer(&mut self, input: &[u8], out: &mut AnomalyMap) -> Result<(), EngineError> {
         let engine = match &mut self.serving {
-            Serving::Meant(engine) | Serving::Substitute(engine) => engine,
+            Serving::Meant(engine) => engine,
+            Serving::Substitute(engine) => return engine.infer(input, out),
             Serving::Nobody => {
                 self.spec.clear(out);
                 return Err(EngineError::new(
@@ -172,14 +180,17 @@ impl Engine for KeptEngine {
                 ));
             }
         };
-        let answer = engine.infer(input, out);
-        match &answer {
-            Ok(()) => self.answered = self.answered.saturating_add(1),
-            Err(e) if e.kind() == EngineErrorKind::Backend => self.replace(e),
+        let noted = engine.infer(input, out).and_then(|()| self.numbers.note(out));
+        match &noted {
+            Ok(finite) => self.answered += u64::from(*finite),
+            Err(e) if e.kind() == EngineErrorKind::Backend => {
+                self.spec.clear(out);
+                self.replace(e);
+            }
             // The picture is at fault.
             Err(_) => {}
         }
-        answer
+        noted.map(drop)
     }
 
     fn attend(&mut self) -> Condition {

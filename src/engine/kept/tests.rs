@@ -47,6 +47,18 @@ fn engine_of(spec: ModelSpec, score: f32, good_pictures: usize) -> Box<dyn Engin
     }))
 }
 
+/// Answers these (score, value of the map) in turn, and the last one for ever.
+fn engine_saying(answers: &'static [(f32, f32)]) -> Box<dyn Engine> {
+    let mut turn = 0;
+    Box::new(ScriptedEngine::new(spec(), move |_, map| {
+        let (score, value) = answers[turn.min(answers.len() - 1)];
+        turn += 1;
+        map.values.fill(value);
+        map.score = score;
+        Ok(())
+    }))
+}
+
 type Makes = Box<dyn FnMut() -> Result<Box<dyn Engine>, EngineError> + Send>;
 
 /// What its parts make; `opened` counts how often an engine was to be opened again.
@@ -181,6 +193,64 @@ fn an_engine_that_opens_and_fails_in_turn_is_given_up_and_one_that_served_well_i
         }
         assert_eq!(kept.attend() == Condition::Lost, given_up, "{good_pictures}");
         assert_eq!(opened.load(Ordering::SeqCst), if given_up { 3 } else { 8 });
+    }
+}
+
+#[test]
+fn an_engine_that_goes_on_answering_what_is_no_number_has_failed() {
+    const NAN: f32 = f32::NAN;
+    const INF: f32 = f32::INFINITY;
+    // Answers, and how many pictures are answered before one is an error.
+    let cases: [(&'static [(f32, f32)], usize); 6] = [
+        (&[(NAN, 1.0)], 2),
+        (&[(1.0, NAN)], 2),
+        (&[(-INF, 1.0)], 2),
+        (&[(1.0, INF)], 2),
+        (&[(1.0, 1.0), (NAN, NAN), (1.0, 1.0), (NAN, 1.0), (1.0, 1.0), (1.0, INF)], 5),
+        (&[(NAN, NAN), (NAN, NAN), (1.0, 1.0)], 500),
+    ];
+    for (answers, good) in cases {
+        let shop = workshop(|| Ok(engine(2.0, usize::MAX)));
+        let mut kept = KeptEngine::serving(engine_saying(answers), shop, RETRIES).unwrap();
+        for at in 0..good {
+            assert!(look(&mut kept).is_some(), "answer {at} of {answers:?}");
+            assert_eq!(kept.attend(), Condition::Serving);
+        }
+        if good < 500 {
+            assert_eq!(look(&mut kept), None, "{answers:?}");
+            until(&mut kept, Condition::Serving);
+            assert_eq!(look(&mut kept), Some(2.0), "it was opened again");
+        }
+    }
+}
+
+#[test]
+fn one_that_answers_no_numbers_whenever_it_is_opened_is_given_up() {
+    let mut shop = workshop(|| Ok(engine_saying(&[(f32::NAN, f32::NAN)])));
+    shop.substitute = Some(Box::new(|| Ok(engine(3.0, usize::MAX))));
+    let opened = Arc::clone(&shop.opened);
+    let first = engine_saying(&[(f32::NAN, f32::NAN)]);
+    let mut kept = KeptEngine::serving(first, shop, RETRIES).unwrap();
+    let begin = Instant::now();
+    while !kept.given_up {
+        assert!(begin.elapsed() < WAIT);
+        look(&mut kept);
+        kept.attend();
+    }
+    assert_eq!(opened.load(Ordering::SeqCst), 3);
+    assert_eq!((kept.attend(), look(&mut kept)), (Condition::Substitute, Some(3.0)));
+}
+
+#[test]
+fn what_stands_in_for_the_engine_stays_whatever_it_answers() {
+    let mut shop = workshop(nothing);
+    shop.substitute = Some(Box::new(|| Ok(engine_saying(&[(f32::NAN, 1.0)]))));
+    let mut kept = KeptEngine::serving(engine(1.0, 0), shop, RETRIES).unwrap();
+    assert_eq!(look(&mut kept), None);
+    until(&mut kept, Condition::Substitute);
+    for _ in 0..9 {
+        assert!(look(&mut kept).is_some_and(f32::is_nan), "the judge refuses it");
+        assert_eq!(kept.attend(), Condition::Substitute);
     }
 }
 
