@@ -6,7 +6,7 @@
 //! frames where they lie takes one step: [`Eye::read`]. Allocates nothing once it has
 //! seen the largest tiling, besides what the inference library and the decoder of JPEG frames do.
 
-use super::{Condition, Engine, EngineError, ModelSpec};
+use super::{Condition, Engine, EngineError, Happening, ModelSpec};
 use crate::frame::{AnomalyMap, Frame, Framing, Grid, ImageView, Tiling};
 use crate::image::{ImageError, Preprocessor};
 
@@ -62,6 +62,11 @@ impl Eye {
     /// Between two parts: see [`Engine::attend`].
     pub fn attend(&mut self) -> Condition {
         self.engine.attend()
+    }
+
+    /// What happened to the engine: see [`Engine::happened`].
+    pub fn happened(&mut self) -> Option<Happening> {
+        self.engine.happened()
     }
 
     /// The tiles of a picture.

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::graph::CameraFrames;
+use super::happening::Untold;
 use super::numbers::Numbers;
-use super::{Condition, Engine, EngineError, EngineErrorKind, ModelSpec};
+use super::{Condition, Engine, EngineError, EngineErrorKind, Happening, ModelSpec};
 use crate::frame::{AnomalyMap, Buffers, Frame, Geometry, Memory};
 
 /// Kinds of frames for which engines are asked for: a station has one for each camera, and one more
@@ -48,6 +49,7 @@ pub struct FramesEngine {
     ask: Sender<CameraFrames>,
     made: Receiver<Box<dyn FrameReader>>,
     buffers: Arc<dyn Buffers>,
+    untold: Untold,
 }
 
 impl FramesEngine {
@@ -60,7 +62,7 @@ impl FramesEngine {
         buffers: Arc<dyn Buffers>,
     ) -> Self {
         let (readers, asked) = (Vec::with_capacity(KINDS_MAX), Vec::with_capacity(KINDS_MAX));
-        Self { pictures, readers, asked, ask, made, buffers }
+        Self { pictures, readers, asked, ask, made, buffers, untold: Untold::default() }
     }
 
     fn take_made(&mut self) {
@@ -146,6 +148,8 @@ impl Engine for FramesEngine {
             self.pictures.spec().clear(out);
             // What has failed on the device is not asked again: from here on the pictures of these
             // frames are prepared on the CPU, and their engine is made again when it fails, too.
+            self.untold
+                .add(Happening::ReaderFailed { frames: frames.to_string(), why: error.chain() });
             let error = error as &dyn std::error::Error;
             tracing::error!(error, %frames, "the engine that reads these frames failed: not used again");
             self.readers.swap_remove(at);
@@ -156,6 +160,10 @@ impl Engine for FramesEngine {
     fn attend(&mut self) -> Condition {
         self.take_made();
         self.pictures.attend()
+    }
+
+    fn happened(&mut self) -> Option<Happening> {
+        self.untold.take().or_else(|| self.pictures.happened())
     }
 }
 

@@ -152,6 +152,11 @@ fn a_failure_leaves_a_map_that_cannot_pass() {
     assert_eq!(error.kind(), EngineErrorKind::Backend);
     assert!(unwritten(&map));
     assert!(!engine.reads(&frame(7, 18), &WHOLE), "what failed is not used again");
+    let Some(Happening::ReaderFailed { frames, why }) = engine.happened() else {
+        panic!("nobody is told")
+    };
+    assert!(frames.starts_with("Mono8 4x3 in rows of 6 bytes") && why == "scripted failure");
+    assert_eq!(engine.happened(), None);
     assert!(asked.try_recv().is_err());
 }
 

@@ -11,6 +11,7 @@ mod eye;
 mod frame_cases;
 mod frames;
 pub mod graph;
+mod happening;
 mod kept;
 mod numbers;
 #[cfg(feature = "ort")]
@@ -24,6 +25,7 @@ pub use cpu::CpuEngine;
 pub use eye::{Eye, Held};
 pub use frame_cases::{FRAME_TOLERANCE, frame_cases};
 pub use frames::{FrameReader, FramesEngine, KINDS_MAX};
+pub use happening::Happening;
 pub use kept::{KeptEngine, Retries, Stopper, Workshop};
 #[cfg(feature = "ort")]
 pub use onnxruntime::OrtEngine;
@@ -72,6 +74,12 @@ pub trait Engine: Send {
     /// engine is; never waits.
     fn attend(&mut self) -> Condition {
         Condition::Serving
+    }
+
+    /// What happened to the engine and was not told yet, oldest first; asked for after
+    /// [`Engine::attend`].
+    fn happened(&mut self) -> Option<Happening> {
+        None
     }
 
     /// Memory that this engine reads where it lies, for cameras to write into; `None`: any will do.
@@ -181,5 +189,17 @@ impl EngineError {
     /// What went wrong.
     pub fn kind(&self) -> EngineErrorKind {
         self.kind
+    }
+
+    /// The error with its causes, in one line.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            text.push_str(": ");
+            text.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        text
     }
 }

@@ -11,7 +11,8 @@ pub struct Event<'a> {
     pub epoch: u32,
     /// Short name: `gap`, `masks_dropped`, `journal_restarted`, `undeliverable`, `takeover`,
     /// `missed_trigger`, `subscription_refused`, `replayed`, `publish_refused`,
-    /// `command_overrun`, `journal_slow`, `camera_lost`.
+    /// `command_overrun`, `journal_slow`, `camera_lost`, `engine_failed`, `engine_back`,
+    /// `engine_given_up`.
     pub kind: &'a str,
     /// (epoch, seq) of the first and the last verdict concerned.
     pub range: Option<((u32, u32), (u32, u32))>,

@@ -8,11 +8,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::cameras::{Loss, Roster, Tally};
+use super::engine_news::{EngineNews, News};
 use super::observer::Snapshot;
 use super::tally::Latencies;
 use crate::calibrate::CalibrationId;
 use crate::capture::supervisor::State;
-use crate::engine::Condition;
+use crate::engine::{Condition, Happening};
 use crate::frame::Nanos;
 use crate::journal::{self, Receipts};
 use crate::message::{
@@ -37,7 +38,14 @@ struct Inner {
     calibration: CalibrationId,
     latencies: Latencies,
     cameras: Roster,
-    engine: EngineHealth,
+    engine: Condition,
+    engine_news: EngineNews,
+}
+
+impl Inner {
+    fn engine_health(&self) -> EngineHealth {
+        EngineHealth { state: self.engine.name(), failures: self.engine_news.failures() }
+    }
 }
 
 fn recording_health(feed: &Feed) -> RecordingHealth {
@@ -71,8 +79,9 @@ impl Board {
             station.step(Nanos(0), Event::Need(need, true), &mut Step::new());
         }
         let (latencies, cameras) = (Latencies::default(), Roster::new(cameras));
-        let engine = EngineHealth::default();
-        let inner = Mutex::new(Inner { station, calibration, latencies, cameras, engine });
+        let (engine, engine_news) = (Condition::default(), EngineNews::default());
+        let inner = Inner { station, calibration, latencies, cameras, engine, engine_news };
+        let inner = Mutex::new(inner);
         let (recording, publisher) = (None, Mutex::new(None));
         Self { epoch, engine_sha256, inner, receipts, recording, publisher }
     }
@@ -130,8 +139,7 @@ impl Board {
     pub(super) fn engine_changed(&self, now: Nanos, condition: Condition) {
         let mut out = Step::new();
         let mut inner = lock(&self.inner);
-        let was = std::mem::replace(&mut inner.engine.state, condition.name());
-        inner.engine.failures += u64::from(was == Condition::Serving.name());
+        inner.engine = condition;
         inner.station.step(now, Event::Need(Need::Engine, condition.judges()), &mut out);
         drop(inner);
         tracing::info!(engine = condition.name(), "the engine changed");
@@ -140,17 +148,27 @@ impl Board {
         }
     }
 
-    /// How the engine is at the start: one that is still being built has not failed.
+    /// Something happened to the engine; the journal takes it.
+    pub(super) fn engine_happened(&self, what: Happening) {
+        lock(&self.inner).engine_news.add(what);
+    }
+
+    /// What happened to the engine since this was asked last.
+    pub(super) fn take_engine_news(&self) -> Vec<News> {
+        lock(&self.inner).engine_news.take()
+    }
+
+    /// How the engine is at the start.
     pub(super) fn engine_starts(&self, condition: Condition) {
         let mut inner = lock(&self.inner);
-        inner.engine.state = condition.name();
+        inner.engine = condition;
         let need = Event::Need(Need::Engine, condition.judges());
         inner.station.step(Nanos(0), need, &mut Step::new());
     }
 
     /// Whether an engine is being made and nobody serves meanwhile.
     pub(super) fn awaits_engine(&self) -> bool {
-        lock(&self.inner).engine.state == Condition::Absent.name()
+        !lock(&self.inner).engine.judges()
     }
 
     /// The newest counts of a camera.
@@ -161,7 +179,7 @@ impl Board {
     /// How the engine is.
     #[cfg(test)]
     pub(super) fn engine_health(&self) -> EngineHealth {
-        lock(&self.inner).engine
+        lock(&self.inner).engine_health()
     }
 
     /// How each camera is.
@@ -284,7 +302,7 @@ impl Board {
             hist: delivery.late,
             receipts: &[],
             cameras: inner.cameras.health(),
-            engine: inner.engine,
+            engine: inner.engine_health(),
             recording: self.recording.as_ref().map(recording_health),
         }
     }

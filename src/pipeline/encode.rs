@@ -1,6 +1,7 @@
 //! Decisions, notices and reports as the bytes that are journaled and published.
 
 use crate::calibrate::CalibrationId;
+use crate::engine::Happening;
 use crate::frame::StationId;
 use crate::journal::{Entry, Notice, RowKind};
 use crate::judge::Outcome;
@@ -12,8 +13,13 @@ use crate::message::{
 use crate::publish::{BinaryForm, ReplayRange, Report, TopicNames};
 
 use super::cameras::Loss;
+use super::engine_news::News;
 use super::limits::Armed;
 use super::work::Decision;
+
+/// Longest text about the engine in an event, in characters: what CUDA and TensorRT say may fill pages, all
+/// of which is in the log.
+const ENGINE_CHARS_MAX: usize = 400;
 
 /// What the payloads need besides the decision itself.
 pub(super) struct Encoder {
@@ -156,6 +162,32 @@ pub(super) fn missed(epoch: u32, count: u64) -> Vec<u8> {
 pub(super) fn camera_lost(epoch: u32, loss: &Loss) -> Vec<u8> {
     let Loss { text, times } = loss;
     let event = Event { epoch, kind: "camera_lost", range: None, count: *times, text };
+    encode_event(&event).into_bytes()
+}
+
+/// The event payload of what happened to the engine; it counts the failures since the start.
+pub(super) fn engine(epoch: u32, news: &News) -> Vec<u8> {
+    const RESTARTED: &str = "until the service is restarted";
+    let (kind, text) = match &news.what {
+        Happening::Failed { why } => {
+            ("engine_failed", format!("the engine failed and is opened again: {why}"))
+        }
+        Happening::ReaderFailed { frames, why } => (
+            "engine_failed",
+            format!("no engine reads frames {frames} {RESTARTED}, the CPU prepares them: {why}"),
+        ),
+        Happening::Back => {
+            ("engine_back", "the engine was opened again, proved itself and judges".to_owned())
+        }
+        Happening::GivenUp { why, substitute: true } => {
+            ("engine_given_up", format!("the CPU judges {RESTARTED}: {why}"))
+        }
+        Happening::GivenUp { why, substitute: false } => {
+            ("engine_given_up", format!("nobody judges any more, and the station ends: {why}"))
+        }
+    };
+    let text: String = text.chars().take(ENGINE_CHARS_MAX).collect();
+    let event = Event { epoch, kind, range: None, count: news.failures, text: &text };
     encode_event(&event).into_bytes()
 }
 

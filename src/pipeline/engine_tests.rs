@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use super::tests::{GOOD, answer, parts, scripted, spec};
+use super::tests::{GOOD, answer, events, parts, scripted, spec};
 use super::*;
 use crate::capture::scripted::Step;
 use crate::engine::{
@@ -110,13 +110,37 @@ fn passed(record: &VerdictRecord) -> bool {
 
 /// Each part once, in order; without an engine INVALID, else PASS.
 fn check(records: &[VerdictRecord]) {
+    check_reasons(records, &[Reason::Engine, Reason::NotReady]);
+}
+
+fn check_reasons(records: &[VerdictRecord], reasons: &[Reason]) {
     let seqs: Vec<u32> = records.iter().map(|r| r.seq).collect();
     assert_eq!(seqs, (1..=records.len() as u32).collect::<Vec<_>>());
     for record in records.iter().filter(|record| !passed(record)) {
         let reason = record.verdict.reason;
         assert_eq!(record.verdict.outcome(), Outcome::Invalid);
-        assert!(matches!(reason, Reason::Engine | Reason::NotReady), "{reason:?}");
+        assert!(reasons.contains(&reason), "{reason:?}");
     }
+}
+
+/// What the journal has of the engine, each as (kind, count, text).
+fn told(dir: &Path) -> Vec<(String, u64, String)> {
+    let read = |event: String| -> (String, u64, String) {
+        let event: serde_json::Value = serde_json::from_str(&event).unwrap();
+        let text = |key: &str| event[key].as_str().unwrap().to_owned();
+        (text("ev"), event["n"].as_u64().unwrap(), text("msg"))
+    };
+    events(dir).into_iter().map(read).filter(|(kind, ..)| kind.starts_with("engine_")).collect()
+}
+
+#[track_caller]
+fn check_told(dir: &Path, wanted: &[(&str, u64, &str)]) {
+    let told = told(dir);
+    let same = told.len() == wanted.len()
+        && told.iter().zip(wanted).all(|((kind, count, text), (of_kind, times, says))| {
+            kind == of_kind && count == times && text.contains(says)
+        });
+    assert!(same, "{told:?} instead of {wanted:?}");
 }
 
 #[test]
@@ -139,6 +163,9 @@ fn an_engine_that_fails_costs_the_parts_until_it_is_opened_again_and_loses_none(
     records.extend(rest);
     check(&records);
     assert_eq!(records.len(), PARTS);
+    let back = "opened again, proved itself";
+    let wanted = [("engine_failed", 1, "the GPU is lost"), ("engine_back", 1, back)];
+    check_told(dir.path(), &wanted);
 }
 
 /// Numbers for a while, then none, and never an error.
@@ -190,6 +217,23 @@ fn a_substitute_judges_until_the_engine_is_opened_again() {
     check(&records);
     assert_eq!(records.len(), PARTS);
     assert_eq!(board.engine_health().state, "serving");
+    check_told(dir.path(), &[("engine_failed", 1, "the GPU is lost"), ("engine_back", 1, "")]);
+}
+
+#[test]
+fn a_station_whose_engine_is_replaced_for_good_says_so_in_its_record_and_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (line, seen, open) = line(dir.path(), true, true, fails_at_once);
+    open.store(true, Ordering::SeqCst);
+    let board = Arc::clone(&line.board);
+    line.run(&Shutdown::manual(), &Notify::silent()).unwrap();
+    let records: Vec<_> = seen.iter().collect();
+    check(&records);
+    assert!(records.last().is_some_and(passed), "the CPU judges to the end");
+    assert_eq!(board.engine_health().state, "substitute");
+    let gone = "the CPU judges until the service is restarted: there is no GPU any more";
+    let wanted = [("engine_failed", 1, "the GPU is lost"), ("engine_given_up", 1, gone)];
+    check_told(dir.path(), &wanted);
 }
 
 #[test]
@@ -201,8 +245,12 @@ fn a_station_whose_engine_is_given_up_ends_with_every_part_answered() {
     assert_eq!(error.kind(), PipelineErrorKind::Stage);
     assert!(error.to_string().contains("no engine serves any more"), "{error}");
     let records: Vec<_> = seen.iter().collect();
-    check(&records);
+    // Those that still waited for the engine when the station ended are answered at their deadline.
+    check_reasons(&records, &[Reason::Engine, Reason::NotReady, Reason::Deadline]);
     assert!(records.iter().skip(GOOD_PICTURES).all(|record| !passed(record)));
+    let gone = "nobody judges any more, and the station ends: there is no GPU any more";
+    let wanted = [("engine_failed", 1, "the GPU is lost"), ("engine_given_up", 1, gone)];
+    check_told(dir.path(), &wanted);
 }
 
 #[test]
@@ -222,4 +270,5 @@ fn a_station_that_starts_without_an_engine_judges_when_it_is_built() {
     records.extend(seen.iter());
     check(&records);
     assert_eq!(records.len(), PARTS);
+    check_told(dir.path(), &[]);
 }

@@ -74,9 +74,12 @@ impl InspectStage {
         }
     }
 
-    /// Lets the engine change, and tells the station when it is in another condition.
+    /// Lets the engine change, and tells the station what happened to it and how it is.
     fn attend(&mut self) -> Condition {
         let now = self.examiner.eye.attend();
+        while let Some(what) = self.examiner.eye.happened() {
+            self.board.engine_happened(what);
+        }
         if now != self.condition {
             self.condition = now;
             self.board.engine_changed(self.clock.now(), now);

@@ -34,6 +34,7 @@ mod command_stage;
 #[cfg(test)]
 mod copies_tests;
 mod encode;
+mod engine_news;
 #[cfg(test)]
 mod engine_tests;
 mod error;

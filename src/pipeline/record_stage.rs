@@ -17,6 +17,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use super::board::Board;
 use super::cameras::Loss;
 use super::encode::{self, Encoder};
+use super::engine_news::News;
 use super::observer::{Observer, Snapshot};
 use super::progress::{Progress, Stage};
 use super::stage::{Outcome, Signals, TICK};
@@ -60,6 +61,8 @@ pub(super) struct RecordStage {
     pub(super) missed: u64,
     /// Cameras that were lost, to be told with the next commit.
     pub(super) losses: Vec<Loss>,
+    /// What happened to the engine, to be told with the next commit.
+    pub(super) engine_news: Vec<News>,
     /// From trigger to answer in milliseconds.
     pub(super) latency_ms_max: u64,
     /// A slow commit, to be told with the next one.
@@ -156,6 +159,7 @@ impl RecordStage {
         }
         self.scratch = actions;
         self.losses.extend(self.board.take_losses());
+        self.engine_news.extend(self.board.take_engine_news());
     }
 
     /// False when the database is damaged.
@@ -209,6 +213,7 @@ impl RecordStage {
         self.step(Event::Need(Need::Journal, true));
         (self.missed, self.slow_ms) = (0, 0);
         self.losses.clear();
+        self.engine_news.clear();
         let now = self.clock.now();
         self.note_time(now.since(begun).as_ms());
         for (at, (row, entry)) in rows.zip(entries).enumerate() {
@@ -282,6 +287,7 @@ impl RecordStage {
             events.push(encode::missed(epoch, self.missed));
         }
         events.extend(self.losses.iter().map(|loss| encode::camera_lost(epoch, loss)));
+        events.extend(self.engine_news.iter().map(|news| encode::engine(epoch, news)));
         if self.slow_ms > 0 {
             events.push(encode::slow(epoch, self.slow_ms));
         }

@@ -245,6 +245,7 @@ impl Line {
             scratch: Step::new(),
             missed: 0,
             losses: vec![],
+            engine_news: vec![],
             latency_ms_max: parts.latency_ms_max,
             slow_ms: 0,
             unsettled: false,

@@ -82,8 +82,8 @@ pub(super) enum Order {
 pub(super) enum Made {
     Meant(Box<dyn Engine>),
     Substitute(Box<dyn Engine>),
-    /// Nothing more will come.
-    GivenUp,
+    /// Nothing more will come, and why.
+    GivenUp(String),
 }
 
 /// The owner has gone.
@@ -142,7 +142,7 @@ impl Maker {
             Err(e) => {
                 let error = &e as &dyn std::error::Error;
                 tracing::error!(error, "no engine could be built for this GPU");
-                self.give(Made::GivenUp)
+                self.give(Made::GivenUp(e.chain()))
             }
         }
     }
@@ -165,6 +165,7 @@ impl Maker {
     }
 
     fn recover(&mut self) -> Result<(), Gone> {
+        let mut why = "it failed again whenever it had been opened".to_owned();
         while self.attempts < self.retries.attempts_max {
             match self.orders.recv_timeout(self.retries.pause(self.attempts)) {
                 Err(RecvTimeoutError::Timeout) => {}
@@ -181,13 +182,14 @@ impl Maker {
                 Err(e) => {
                     let error = &e as &dyn std::error::Error;
                     tracing::warn!(error, attempt, most, "the engine cannot be opened again");
+                    why = e.chain();
                 }
             }
         }
         tracing::error!(
             "the engine failed too often: it is given up, until the service is restarted"
         );
-        self.give(Made::GivenUp)
+        self.give(Made::GivenUp(why))
     }
 
     fn give(&self, made: Made) -> Result<(), Gone> {

@@ -30,8 +30,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
 use self::maker::{MADE_MAX, Made, Order};
+use super::happening::Untold;
 use super::numbers::Numbers;
-use super::{Condition, Engine, EngineError, EngineErrorKind, ModelSpec};
+use super::{Condition, Engine, EngineError, EngineErrorKind, Happening, ModelSpec};
 use crate::frame::AnomalyMap;
 use crate::sys::clock::{Clock, RealClock};
 pub use maker::{Retries, Stopper, Workshop};
@@ -39,6 +40,9 @@ pub use maker::{Retries, Stopper, Workshop};
 /// Pictures answered with numbers after which an engine that was opened again counts as well: a fault that lies
 /// in the engine itself shows at the first ones.
 const STEADY_PICTURES: u64 = 100;
+
+/// Why nothing more comes when the maker is gone.
+const NO_MAKER: &str = "the thread that makes engines has ended, see the log";
 
 /// Longest wait for a building to end in milliseconds: steps of the builder take less than a second
 /// on most devices.
@@ -63,8 +67,11 @@ pub struct KeptEngine {
     answered: u64,
     /// What it answered of late, when it is the meant one.
     numbers: Numbers,
+    /// It failed, and was not opened again yet.
+    failed: bool,
     /// No other engine will come.
     given_up: bool,
+    untold: Untold,
     orders: Sender<Order>,
     made: Receiver<Made>,
     stop: Stopper,
@@ -112,8 +119,19 @@ impl KeptEngine {
         let (given, made) = bounded(MADE_MAX);
         let stop = workshop.stopper();
         let maker = maker::start(Box::new(workshop), retries, spec.clone(), taken, given)?;
-        let (answered, numbers, given_up) = (0, Numbers::default(), false);
-        Ok(Self { spec, serving, answered, numbers, given_up, orders, made, stop, maker })
+        Ok(Self {
+            spec,
+            serving,
+            answered: 0,
+            numbers: Numbers::default(),
+            failed: false,
+            given_up: false,
+            untold: Untold::default(),
+            orders,
+            made,
+            stop,
+            maker,
+        })
     }
 
     /// The engine failed at a picture: it is taken out of service, and made again.
@@ -121,13 +139,22 @@ impl KeptEngine {
         let Serving::Meant(failed) = std::mem::replace(&mut self.serving, Serving::Nobody) else {
             return;
         };
+        self.failed = true;
+        self.untold.add(Happening::Failed { why: error.chain() });
         let error = error as &dyn std::error::Error;
         tracing::error!(error, "the engine failed: it is opened again");
         let steady = self.answered >= STEADY_PICTURES;
         self.answered = 0;
         // The maker waits for orders whenever the meant engine serves; it is gone when it panicked.
         if self.orders.try_send(Order::Recover { failed, steady }).is_err() {
-            self.given_up = true;
+            self.give_up(NO_MAKER.to_owned());
+        }
+    }
+
+    fn give_up(&mut self, why: String) {
+        if !std::mem::replace(&mut self.given_up, true) {
+            let substitute = matches!(self.serving, Serving::Substitute(_));
+            self.untold.add(Happening::GivenUp { why, substitute });
         }
     }
 
@@ -137,12 +164,16 @@ impl KeptEngine {
                 tracing::info!("the engine that was made serves from now on");
                 (self.serving, self.answered) = (Serving::Meant(engine), 0);
                 self.numbers = Numbers::default();
+                // What was built for the first time has not been away.
+                if std::mem::take(&mut self.failed) {
+                    self.untold.add(Happening::Back);
+                }
             }
             Made::Substitute(engine) => {
                 tracing::warn!("the CPU serves from now on, until the engine is there again");
                 self.serving = Serving::Substitute(engine);
             }
-            Made::GivenUp => self.given_up = true,
+            Made::GivenUp(why) => self.give_up(why),
         }
     }
 }
@@ -199,7 +230,7 @@ impl Engine for KeptEngine {
                 Ok(made) => self.take(made),
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => {
-                    self.given_up = true;
+                    self.give_up(NO_MAKER.to_owned());
                     break;
                 }
             }
@@ -210,5 +241,9 @@ impl Engine for KeptEngine {
             Serving::Nobody if self.given_up => Condition::Lost,
             Serving::Nobody => Condition::Absent,
         }
+    }
+
+    fn happened(&mut self) -> Option<Happening> {
+        self.untold.take()
     }
 }

@@ -111,6 +111,14 @@ fn look(kept: &mut KeptEngine) -> Option<f32> {
     }
 }
 
+fn happenings(kept: &mut KeptEngine) -> Vec<Happening> {
+    std::iter::from_fn(|| kept.happened()).collect()
+}
+
+fn failed() -> Happening {
+    Happening::Failed { why: "scripted failure".to_owned() }
+}
+
 fn until(kept: &mut KeptEngine, wanted: Condition) {
     let begin = Instant::now();
     while kept.attend() != wanted {
@@ -136,8 +144,10 @@ fn an_engine_that_fails_is_opened_again_and_nobody_serves_meanwhile() {
     assert_eq!(kept.attend(), Condition::Absent);
     assert_eq!([look(&mut kept), look(&mut kept)], [None, None]);
     may_open.store(true, Ordering::SeqCst);
+    assert_eq!(happenings(&mut kept), [failed()]);
     until(&mut kept, Condition::Serving);
     assert_eq!(look(&mut kept), Some(2.0));
+    assert_eq!(happenings(&mut kept), [Happening::Back], "each is told once");
 }
 
 #[test]
@@ -176,6 +186,9 @@ fn attempts_are_bounded_and_then_the_substitute_stays_or_nobody_is_left() {
         }
         assert_eq!(opened.load(Ordering::SeqCst), 3);
         assert_eq!(kept.attend(), end);
+        let why = "scripted: nothing can be made".to_owned();
+        let given_up = Happening::GivenUp { why, substitute };
+        assert_eq!(happenings(&mut kept), [failed(), given_up]);
         assert_eq!(look(&mut kept).is_some(), substitute);
     }
 }
@@ -325,6 +338,7 @@ fn while_an_engine_is_built_the_substitute_serves_or_nobody() {
         may_build.store(true, Ordering::SeqCst);
         until(&mut kept, Condition::Serving);
         assert_eq!(look(&mut kept), Some(2.0));
+        assert_eq!(happenings(&mut kept), [], "nothing went wrong");
     }
 }
 
@@ -341,6 +355,9 @@ fn an_engine_that_cannot_be_built_leaves_the_substitute_or_nobody() {
             kept.attend();
         }
         assert_eq!(kept.attend(), end);
+        let (why, substitute) =
+            ("scripted: nothing can be made".to_owned(), end != Condition::Lost);
+        assert_eq!(happenings(&mut kept), [Happening::GivenUp { why, substitute }]);
     }
 }
 
@@ -350,6 +367,9 @@ fn a_workshop_that_panics_ends_the_attempts_and_not_the_station() {
         KeptEngine::serving(engine(1.0, 0), workshop(|| panic!("scripted")), RETRIES).unwrap();
     assert_eq!(look(&mut kept), None);
     until(&mut kept, Condition::Lost);
+    kept.attend();
+    let gone = Happening::GivenUp { why: NO_MAKER.to_owned(), substitute: false };
+    assert_eq!(happenings(&mut kept), [failed(), gone], "once, however often it is asked");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::{Target, TensorRt, TensorRtEngine, chain, no_gpu};
+use super::{Target, TensorRt, TensorRtEngine, no_gpu};
 use crate::engine::bundle::Bundle;
 use crate::engine::frames::{FrameReader, FramesEngine, KINDS_MAX};
 use crate::engine::graph::CameraFrames;
@@ -76,7 +76,7 @@ impl Readers {
             match self.tensorrt.engine(target, &self.plans_dir) {
                 Ok(engine) => take(Box::new(Reader { engine, frames })),
                 Err(e) => tracing::error!(
-                    %frames, error = %chain(&e),
+                    %frames, error = %e.chain(),
                     "no engine reads these frames; their pictures are prepared on the CPU"
                 ),
             }

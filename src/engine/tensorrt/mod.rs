@@ -194,7 +194,7 @@ impl TensorRt {
         match self.kept(target, folder) {
             Ok(Some(engine)) => return Ok(engine),
             Ok(None) => tracing::info!("no engine was built for this machine yet: building"),
-            Err(e) => tracing::warn!(error = %chain(&e), "the engine that was built is not used"),
+            Err(e) => tracing::warn!(error = %e.chain(), "the engine that was built is not used"),
         }
         Ok(self.build_into(target, folder)?.0)
     }
@@ -264,18 +264,6 @@ fn no_gpu() -> EngineError {
         EngineErrorKind::Backend,
         "there is no NVIDIA GPU here to run an engine on: use the backend `cpu`",
     )
-}
-
-/// The error with its causes, for the log.
-fn chain(error: &EngineError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// Whether a network or engine has the outputs of the manifest, and the input that is wanted.

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use prost::Message;
 
 use super::target::{Proof, Target};
-use super::{Built, TensorRt, TensorRtEngine, chain};
+use super::{Built, TensorRt, TensorRtEngine};
 use crate::engine::bundle::Bundle;
 use crate::engine::graph::{Layer, SearchError, layers, search};
 use crate::engine::{EngineError, EngineErrorKind};
@@ -128,7 +128,7 @@ fn one(
     let built = tensorrt.build(target, &nodes, timings)?;
     let mut engine = tensorrt.load(target, &built.plan)?;
     let found = proof.measure(&mut engine).inspect_err(|e| {
-        tracing::warn!(error = %chain(e), "an engine that was built does not run");
+        tracing::warn!(error = %e.chain(), "an engine that was built does not run");
     })?;
     Ok(Proved {
         engine,
