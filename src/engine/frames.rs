@@ -4,6 +4,11 @@
 //! keeps those that there are beside the engine for pictures, and asks for one when a kind of frames
 //! comes for the first time: until it is there the picture is prepared on the CPU, as it is for frames that
 //! nobody can read, such as compressed ones or those in memory that only the processor sees.
+//!
+//! When the engine for pictures fails, the context of its device may be lost, and the readers live in the
+//! same one. A context is only made anew once nobody holds the lost one. So all readers are given up before
+//! that engine is opened again, with whatever makes them; and for good, because the buffers of the cameras
+//! were registered with the lost context, too.
 
 use std::sync::Arc;
 
@@ -12,7 +17,7 @@ use crossbeam_channel::{Receiver, Sender};
 use super::graph::CameraFrames;
 use super::happening::Untold;
 use super::numbers::Numbers;
-use super::{Condition, Engine, EngineError, EngineErrorKind, Happening, ModelSpec};
+use super::{Condition, Engine, EngineError, EngineErrorKind, Happening, ModelSpec, Stopper};
 use crate::frame::{AnomalyMap, Buffers, Frame, Geometry, Memory};
 
 /// Kinds of frames for which engines are asked for: a station has one for each camera, and one more
@@ -41,45 +46,58 @@ struct Serving {
     numbers: Numbers,
 }
 
+/// Where readers come from.
+pub struct ReaderSource {
+    /// Takes the kinds that are wanted, at most [`KINDS_MAX`].
+    pub ask: Sender<CameraFrames>,
+    /// Gives the readers, sooner or later or never. Who makes them ends when this and `ask` are gone.
+    pub made: Receiver<Box<dyn FrameReader>>,
+    /// Ends what is being made then.
+    pub stop: Stopper,
+}
+
+/// The readers with all that hangs on their device.
+struct Readers {
+    serving: Vec<Serving>,
+    asked: Vec<CameraFrames>,
+    source: ReaderSource,
+}
+
 /// An engine for pictures, and beside it those for frames.
 pub struct FramesEngine {
+    /// `None` once the engine for pictures has failed. Freed first: what is being made for it would keep
+    /// the device busy while the other one ends.
+    readers: Option<Readers>,
     pictures: Box<dyn Engine>,
-    readers: Vec<Serving>,
-    asked: Vec<CameraFrames>,
-    ask: Sender<CameraFrames>,
-    made: Receiver<Box<dyn FrameReader>>,
     buffers: Arc<dyn Buffers>,
     untold: Untold,
 }
 
-impl FramesEngine {
-    /// `ask` takes the kinds that are wanted, at most [`KINDS_MAX`], and the readers come by `made`,
-    /// sooner or later or never. `buffers` makes the memory that they read.
-    pub fn new(
-        pictures: Box<dyn Engine>,
-        ask: Sender<CameraFrames>,
-        made: Receiver<Box<dyn FrameReader>>,
-        buffers: Arc<dyn Buffers>,
-    ) -> Self {
-        let (readers, asked) = (Vec::with_capacity(KINDS_MAX), Vec::with_capacity(KINDS_MAX));
-        Self { pictures, readers, asked, ask, made, buffers, untold: Untold::default() }
+impl Drop for Readers {
+    fn drop(&mut self) {
+        (self.source.stop)();
+        // Whoever makes them holds the channel, and what lies in it, for a while yet.
+        self.source.made.try_iter().for_each(drop);
     }
+}
 
-    fn take_made(&mut self) {
-        while let Ok(reader) = self.made.try_recv() {
+impl Readers {
+    /// Takes those that were made, of the model that `spec` says.
+    fn take_made(&mut self, spec: &ModelSpec) {
+        while let Ok(reader) = self.source.made.try_recv() {
             let frames = reader.frames().to_string();
             // Limits hold for one model: an engine of another one never serves.
-            if reader.spec() != self.pictures.spec() {
+            if reader.spec() != spec {
                 tracing::error!(frames, "the engine for frames is of another model: not used");
-            } else if self.readers.len() < KINDS_MAX {
+            } else if self.serving.len() < KINDS_MAX {
                 tracing::info!(frames, "frames are read where the camera wrote them from now on");
-                self.readers.push(Serving { reader, numbers: Numbers::default() });
+                self.serving.push(Serving { reader, numbers: Numbers::default() });
             }
         }
     }
 
     fn place_of(&self, frames: &CameraFrames) -> Option<usize> {
-        self.readers.iter().position(|serving| serving.reader.frames() == frames)
+        self.serving.iter().position(|serving| serving.reader.frames() == frames)
     }
 
     /// Asks for a reader of these frames, once.
@@ -89,7 +107,29 @@ impl FramesEngine {
         }
         self.asked.push(frames);
         // There is room for each kind; nobody listens when none can be made.
-        let _ = self.ask.try_send(frames);
+        let _ = self.source.ask.try_send(frames);
+    }
+}
+
+impl FramesEngine {
+    /// `pictures` with readers from `source` beside it; `buffers` makes the memory that they read.
+    pub fn new(pictures: Box<dyn Engine>, source: ReaderSource, buffers: Arc<dyn Buffers>) -> Self {
+        let (serving, asked) = (Vec::with_capacity(KINDS_MAX), Vec::with_capacity(KINDS_MAX));
+        let readers = Some(Readers { serving, asked, source });
+        Self { readers, pictures, buffers, untold: Untold::default() }
+    }
+
+    /// Hears what happened to the engine for pictures. When it failed, nothing here outlives it.
+    fn hear(&mut self) {
+        while let Some(what) = self.pictures.happened() {
+            let failed = matches!(what, Happening::Failed { .. });
+            self.untold.add(what);
+            if failed && self.readers.take().is_some() {
+                tracing::error!(
+                    "the CPU prepares the pictures of all cameras until the service is restarted"
+                );
+            }
+        }
     }
 }
 
@@ -117,7 +157,12 @@ impl Engine for FramesEngine {
     }
 
     fn infer(&mut self, input: &[u8], out: &mut AnomalyMap) -> Result<(), EngineError> {
-        self.pictures.infer(input, out)
+        let answer = self.pictures.infer(input, out);
+        if answer.is_err() {
+            // Before it is attended to, which is when another one is opened.
+            self.hear();
+        }
+        answer
     }
 
     fn buffers(&self) -> Option<Arc<dyn Buffers>> {
@@ -125,10 +170,11 @@ impl Engine for FramesEngine {
     }
 
     fn reads(&mut self, frame: &Frame, geometry: &Geometry) -> bool {
+        let Some(readers) = &mut self.readers else { return false };
         let Some((frames, _)) = readable(frame, geometry) else { return false };
-        let there = self.place_of(&frames).is_some();
+        let there = readers.place_of(&frames).is_some();
         if !there {
-            self.ask_for(frames);
+            readers.ask_for(frames);
         }
         there
     }
@@ -141,8 +187,9 @@ impl Engine for FramesEngine {
     ) -> Result<(), EngineError> {
         self.spec().clear(out);
         let (frames, address) = readable(frame, geometry).ok_or_else(unread)?;
-        let at = self.place_of(&frames).ok_or_else(unread)?;
-        let Serving { reader, numbers } = &mut self.readers[at];
+        let readers = self.readers.as_mut().ok_or_else(unread)?;
+        let at = readers.place_of(&frames).ok_or_else(unread)?;
+        let Serving { reader, numbers } = &mut readers.serving[at];
         let noted = reader.read(address, out).and_then(|()| numbers.note(out));
         if let Err(error) = &noted {
             self.pictures.spec().clear(out);
@@ -152,18 +199,22 @@ impl Engine for FramesEngine {
                 .add(Happening::ReaderFailed { frames: frames.to_string(), why: error.chain() });
             let error = error as &dyn std::error::Error;
             tracing::error!(error, %frames, "the engine that reads these frames failed: not used again");
-            self.readers.swap_remove(at);
+            readers.serving.swap_remove(at);
         }
         noted.map(drop)
     }
 
     fn attend(&mut self) -> Condition {
-        self.take_made();
+        self.hear();
+        if let Some(readers) = &mut self.readers {
+            readers.take_made(self.pictures.spec());
+        }
         self.pictures.attend()
     }
 
     fn happened(&mut self) -> Option<Happening> {
-        self.untold.take().or_else(|| self.pictures.happened())
+        self.hear();
+        self.untold.take()
     }
 }
 

@@ -1,7 +1,11 @@
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
 use crossbeam_channel::bounded;
 
 use super::*;
-use crate::engine::ScriptedEngine;
+use crate::engine::{KeptEngine, Retries, ScriptedEngine, Workshop};
 use crate::frame::{CameraId, FrameMeta, Nanos, NoBuffer, PixelFormat, Pool, Precision, Slab};
 
 /// Memory that a device is said to see.
@@ -67,14 +71,25 @@ struct Bench {
     engine: FramesEngine,
     asked: Receiver<CameraFrames>,
     made: Sender<Box<dyn FrameReader>>,
+    /// How often the making of readers was ended.
+    stopped: Arc<AtomicUsize>,
 }
 
 fn bench() -> Bench {
+    bench_of(Box::new(ScriptedEngine::from_scores(spec("m"), vec![0.5])))
+}
+
+fn bench_of(pictures: Box<dyn Engine>) -> Bench {
     let (ask, asked) = bounded(KINDS_MAX);
     let (made, readers) = bounded(KINDS_MAX);
-    let pictures = Box::new(ScriptedEngine::from_scores(spec("m"), vec![0.5]));
-    let engine = FramesEngine::new(pictures, ask, readers, Arc::new(Device(7)));
-    Bench { engine, asked, made }
+    let stopped = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&stopped);
+    let stop = Box::new(move || {
+        count.fetch_add(1, Ordering::SeqCst);
+    });
+    let source = ReaderSource { ask, made: readers, stop };
+    let engine = FramesEngine::new(pictures, source, Arc::new(Device(7)));
+    Bench { engine, asked, made, stopped }
 }
 
 /// A grey frame of 4 x 3 pixels in rows of 6 bytes, the buffer of this size, seen at `address`.
@@ -89,7 +104,7 @@ const WHOLE: Geometry = Geometry::WHOLE;
 
 #[test]
 fn a_reader_is_asked_for_once_and_serves_from_when_it_is_there() {
-    let Bench { mut engine, asked, made } = bench();
+    let Bench { mut engine, asked, made, .. } = bench();
     for _ in 0..3 {
         assert!(!engine.reads(&frame(7, 18), &WHOLE));
     }
@@ -135,7 +150,7 @@ fn a_frame_that_the_device_would_read_beyond_its_buffer_is_not_read() {
 
 #[test]
 fn a_failure_leaves_a_map_that_cannot_pass() {
-    let Bench { mut engine, asked, made } = bench();
+    let Bench { mut engine, asked, made, .. } = bench();
     let unwritten = |map: &AnomalyMap| {
         map.values.len() == 4 && map.score.is_nan() && map.values.iter().all(|v| v.is_nan())
     };
@@ -162,7 +177,7 @@ fn a_failure_leaves_a_map_that_cannot_pass() {
 
 #[test]
 fn a_reader_whose_answers_are_no_numbers_again_and_again_is_not_used_any_more() {
-    let Bench { mut engine, asked, made } = bench();
+    let Bench { mut engine, asked, made, .. } = bench();
     assert!(!engine.reads(&frame(14, 18), &WHOLE));
     made.send(Box::new(Reader(spec("m"), asked.try_recv().unwrap()))).unwrap();
     engine.attend();
@@ -179,7 +194,7 @@ fn a_reader_whose_answers_are_no_numbers_again_and_again_is_not_used_any_more() 
 
 #[test]
 fn a_reader_of_another_model_never_serves_and_kinds_are_bounded() {
-    let Bench { mut engine, asked, made } = bench();
+    let Bench { mut engine, asked, made, .. } = bench();
     assert!(!engine.reads(&frame(7, 18), &WHOLE));
     made.send(Box::new(Reader(spec("other"), asked.try_recv().unwrap()))).unwrap();
     engine.attend();
@@ -192,4 +207,106 @@ fn a_reader_of_another_model_never_serves_and_kinds_are_bounded() {
     // When nobody makes readers any more, pictures are prepared as ever.
     drop((asked, made));
     assert!(!engine.reads(&frame(7, 18), &WHOLE));
+}
+
+/// Holds the context of a device, and says when it lets go.
+struct Holds(&'static str, Arc<Mutex<Vec<&'static str>>>);
+
+impl Drop for Holds {
+    fn drop(&mut self) {
+        self.1.lock().unwrap().push(self.0);
+    }
+}
+
+struct HoldingReader {
+    reader: Reader,
+    _held: Holds,
+}
+
+impl FrameReader for HoldingReader {
+    fn frames(&self) -> &CameraFrames {
+        self.reader.frames()
+    }
+
+    fn spec(&self) -> &ModelSpec {
+        self.reader.spec()
+    }
+
+    fn read(&mut self, address: u64, out: &mut AnomalyMap) -> Result<(), EngineError> {
+        self.reader.read(address, out)
+    }
+}
+
+/// Opens good engines, and says when.
+struct Opens(Arc<Mutex<Vec<&'static str>>>);
+
+impl Workshop for Opens {
+    fn build(&mut self) -> Result<Box<dyn Engine>, EngineError> {
+        unreachable!("it was built before")
+    }
+
+    fn reopen(&mut self) -> Result<Box<dyn Engine>, EngineError> {
+        self.0.lock().unwrap().push("opened");
+        Ok(Box::new(ScriptedEngine::from_scores(spec("m"), vec![0.5])))
+    }
+
+    fn substitute(&mut self) -> Result<Option<Box<dyn Engine>>, EngineError> {
+        Ok(None)
+    }
+}
+
+#[test]
+fn when_the_engine_for_pictures_fails_nothing_of_its_context_is_left_before_another_is_opened() {
+    let told = Arc::<Mutex<Vec<&'static str>>>::default();
+    let holds = |what| Holds(what, Arc::clone(&told));
+    let held = holds("engine");
+    let failing = ScriptedEngine::new(spec("m"), move |_, _| {
+        let _held = &held;
+        Err(EngineError::new(EngineErrorKind::Backend, "the context is lost"))
+    });
+    // Opened at once, so that nothing but the order of the calls can make the test pass.
+    let retries = Retries { attempts_max: 3, first: Duration::ZERO, longest: Duration::ZERO };
+    let kept = KeptEngine::serving(Box::new(failing), Opens(Arc::clone(&told)), retries).unwrap();
+    let Bench { mut engine, asked, made, stopped } = bench_of(Box::new(kept));
+    let mirror = Geometry { mirror: true, ..WHOLE };
+    for (geometry, what) in [(WHOLE, "reader"), (mirror, "reader that was just made")] {
+        assert!(!engine.reads(&frame(7, 18), &geometry));
+        let reader = Reader(spec("m"), asked.try_recv().unwrap());
+        made.send(Box::new(HoldingReader { reader, _held: holds(what) })).unwrap();
+        // The second one is not taken any more.
+        if geometry == WHOLE {
+            engine.attend();
+        }
+    }
+    assert!(engine.reads(&frame(7, 18), &WHOLE));
+    let (wanted, _) = readable(&frame(7, 18), &mirror).unwrap();
+    engine.infer(&[0; 12], &mut AnomalyMap::default()).unwrap_err();
+    assert_eq!(stopped.load(Ordering::SeqCst), 1, "what is being built is ended");
+    assert!(made.send(Box::new(Reader(spec("m"), wanted))).is_err());
+    assert!(!engine.reads(&frame(7, 18), &WHOLE), "its buffers were of the lost context");
+    let begin = Instant::now();
+    while engine.attend() != Condition::Serving {
+        assert!(begin.elapsed() < Duration::from_secs(20));
+    }
+    let order = told.lock().unwrap().clone();
+    assert_eq!(order.len(), 4, "{order:?}");
+    assert_eq!(order[2..], ["engine", "opened"], "{order:?}");
+    // For good: what the cameras write into was registered with the lost context.
+    assert!(!engine.reads(&frame(7, 18), &WHOLE) && asked.try_recv().is_err());
+    let mut map = AnomalyMap::default();
+    engine.infer(&[0; 12], &mut map).unwrap();
+    assert_eq!(map.score, 0.5, "pictures are looked at again");
+    let happened: Vec<_> = std::iter::from_fn(|| engine.happened()).collect();
+    let failed = Happening::Failed { why: "the context is lost".to_owned() };
+    assert_eq!(happened, [failed, Happening::Back]);
+    drop(engine);
+    assert_eq!(stopped.load(Ordering::SeqCst), 1, "once");
+}
+
+#[test]
+fn the_making_of_readers_ends_with_their_engine() {
+    let Bench { engine, asked, stopped, .. } = bench();
+    drop(engine);
+    assert_eq!(stopped.load(Ordering::SeqCst), 1);
+    assert!(asked.recv().is_err(), "whoever makes them ends");
 }

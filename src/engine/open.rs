@@ -1,7 +1,6 @@
 //! From a bundle to a proved engine.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use super::bundle::{Bundle, BundleSource};
 use super::tensorrt::{BuildControl, Readers, Target, TensorRt};
@@ -87,13 +86,9 @@ pub fn open_serving(
         Backend::TensorRt(gpu) | Backend::Auto(gpu) => gpu.clone(),
         Backend::Cpu | Backend::Ort => return open(source, backend),
     };
-    let bundle = Arc::new(Bundle::load(source)?);
-    // One for all builds of this station, those of readers of frames, too.
-    let control = BuildControl::default();
+    let bundle = Bundle::load(source)?;
     let tensorrt = match (TensorRt::open(gpu.library_dir.as_deref()), &backend) {
-        (Ok(tensorrt), _) if tensorrt.device().is_some() => {
-            Arc::new(tensorrt.controlled_by(control.clone()))
-        }
+        (Ok(tensorrt), _) if tensorrt.device().is_some() => tensorrt,
         (Ok(_) | Err(_), Backend::Auto(_)) => return cpu(&bundle),
         (Ok(tensorrt), _) => return Err(tensorrt.no_gpu()),
         (Err(e), _) => return Err(e),
@@ -104,6 +99,7 @@ pub fn open_serving(
         tracing::warn!(error, "the engine that was built is not used");
         None
     });
+    let control = BuildControl::default();
     let mut workshop =
         GpuWorkshop { source: source.clone(), gpu: gpu.clone(), cpu_meanwhile, control };
     let retries = Retries::default();

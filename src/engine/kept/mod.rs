@@ -15,7 +15,8 @@
 //! - One that answers with values that are no numbers has failed as well when that goes on
 //!   ([`super::numbers`]). What stands in for it is not held to that: there is nothing else to take.
 //! - Engines change between two pictures that the owner says ([`Engine::attend`]), never within the
-//!   tiles or views of one part.
+//!   tiles or views of one part. The opening of another one begins there, too: by then the owner has let go
+//!   of what it made of the failed one's device ([`Happening::Failed`] tells).
 //! - Only engines of the model and arithmetic of the first one serve: limits hold for these.
 //! - An engine that fails again soon after it was opened uses up the same attempts, so that one that
 //!   opens and fails in turn is given up, too.
@@ -56,6 +57,8 @@ enum Serving {
     Meant(Box<dyn Engine>),
     /// One that was made because it is not there.
     Substitute(Box<dyn Engine>),
+    /// Nobody; this one failed at the last picture.
+    Failed(Box<dyn Engine>),
     Nobody,
 }
 
@@ -134,15 +137,23 @@ impl KeptEngine {
         })
     }
 
-    /// The engine failed at a picture: it is taken out of service, and made again.
-    fn replace(&mut self, error: &EngineError) {
+    /// The engine failed at a picture: it is taken out of service.
+    fn withdraw(&mut self, error: &EngineError) {
         let Serving::Meant(failed) = std::mem::replace(&mut self.serving, Serving::Nobody) else {
             return;
         };
+        self.serving = Serving::Failed(failed);
         self.failed = true;
         self.untold.add(Happening::Failed { why: error.chain() });
         let error = error as &dyn std::error::Error;
         tracing::error!(error, "the engine failed: it is opened again");
+    }
+
+    /// Has one that failed made again.
+    fn order_another(&mut self) {
+        let Serving::Failed(failed) = std::mem::replace(&mut self.serving, Serving::Nobody) else {
+            return;
+        };
         let steady = self.answered >= STEADY_PICTURES;
         self.answered = 0;
         // The maker waits for orders whenever the meant engine serves; it is gone when it panicked.
@@ -203,7 +214,7 @@ impl Engine for KeptEngine {
         let engine = match &mut self.serving {
             Serving::Meant(engine) => engine,
             Serving::Substitute(engine) => return engine.infer(input, out),
-            Serving::Nobody => {
+            Serving::Failed(_) | Serving::Nobody => {
                 self.spec.clear(out);
                 return Err(EngineError::new(
                     EngineErrorKind::Backend,
@@ -216,7 +227,7 @@ impl Engine for KeptEngine {
             Ok(finite) => self.answered += u64::from(*finite),
             Err(e) if e.kind() == EngineErrorKind::Backend => {
                 self.spec.clear(out);
-                self.replace(e);
+                self.withdraw(e);
             }
             // The picture is at fault.
             Err(_) => {}
@@ -225,6 +236,9 @@ impl Engine for KeptEngine {
     }
 
     fn attend(&mut self) -> Condition {
+        if let Serving::Failed(_) = self.serving {
+            self.order_another();
+        }
         loop {
             match self.made.try_recv() {
                 Ok(made) => self.take(made),
@@ -238,8 +252,8 @@ impl Engine for KeptEngine {
         match &self.serving {
             Serving::Meant(_) => Condition::Serving,
             Serving::Substitute(_) => Condition::Substitute,
-            Serving::Nobody if self.given_up => Condition::Lost,
-            Serving::Nobody => Condition::Absent,
+            Serving::Failed(_) | Serving::Nobody if self.given_up => Condition::Lost,
+            Serving::Failed(_) | Serving::Nobody => Condition::Absent,
         }
     }
 

@@ -383,7 +383,7 @@ fn nothing_is_opened_any_more_when_the_owner_has_gone() {
     let opened = Arc::clone(&shop.opened);
     let patient = Retries { attempts_max: u32::MAX, first: WAIT * 10, longest: WAIT * 10 };
     let mut kept = KeptEngine::serving(engine(1.0, 0), shop, patient).unwrap();
-    assert_eq!(look(&mut kept), None);
+    assert_eq!((look(&mut kept), kept.attend()), (None, Condition::Absent));
     drop(kept);
     let begin = Instant::now();
     while Arc::strong_count(&ended) > 1 {

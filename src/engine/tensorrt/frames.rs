@@ -1,13 +1,12 @@
 //! Readers of frames: an engine for each kind of frames that a camera sends, made in the background.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, bounded};
 
 use super::{Target, TensorRt, TensorRtEngine, no_gpu};
 use crate::engine::bundle::Bundle;
-use crate::engine::frames::{FrameReader, FramesEngine, KINDS_MAX};
+use crate::engine::frames::{FrameReader, FramesEngine, KINDS_MAX, ReaderSource};
 use crate::engine::graph::CameraFrames;
 use crate::engine::{Engine, EngineError, EngineErrorKind, ModelSpec};
 use crate::frame::{AnomalyMap, Precision};
@@ -35,8 +34,9 @@ impl FrameReader for Reader {
 
 /// What readers are made of.
 pub(in crate::engine) struct Readers {
-    pub(in crate::engine) tensorrt: Arc<TensorRt>,
-    pub(in crate::engine) bundle: Arc<Bundle>,
+    /// Not shared: the thread that makes readers lets go of the device when nobody asks any more.
+    pub(in crate::engine) tensorrt: TensorRt,
+    pub(in crate::engine) bundle: Bundle,
     pub(in crate::engine) precision: Precision,
     pub(in crate::engine) plans_dir: PathBuf,
 }
@@ -54,9 +54,11 @@ impl Readers {
         let buffers = self.tensorrt.buffers().ok_or_else(no_gpu)?;
         let (ask, asked) = bounded(KINDS_MAX);
         let (made, readers) = bounded(KINDS_MAX);
+        let control = self.tensorrt.control.clone();
         let work = move || {
             self.make(&asked, |reader| {
-                // Nobody waits any more when the station has ended; the plan is kept all the same.
+                // Nobody waits any more when the station has ended or its GPU has failed; the plan is kept
+                // all the same.
                 let _ = made.send(reader);
             });
         };
@@ -64,14 +66,16 @@ impl Readers {
             let what = "cannot start the thread that builds engines for frames";
             EngineError::with_source(EngineErrorKind::Backend, what, e)
         })?;
-        Ok(Box::new(FramesEngine::new(pictures, ask, readers, buffers)))
+        let stop = Box::new(move || control.cancel());
+        let source = ReaderSource { ask, made: readers, stop };
+        Ok(Box::new(FramesEngine::new(pictures, source, buffers)))
     }
 
     /// Makes what is asked for until nobody asks any more.
     fn make(&self, asked: &Receiver<CameraFrames>, take: impl Fn(Box<dyn FrameReader>)) {
         for frames in asked {
             tracing::info!(%frames, "an engine that reads the camera's frames is looked for or built");
-            let (bundle, precision) = (&*self.bundle, self.precision);
+            let (bundle, precision) = (&self.bundle, self.precision);
             let target = Target { bundle, precision, frames: Some(&frames) };
             match self.tensorrt.engine(target, &self.plans_dir) {
                 Ok(engine) => take(Box::new(Reader { engine, frames })),

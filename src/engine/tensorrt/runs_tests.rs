@@ -16,9 +16,11 @@ enum Call {
     Wait,
     /// A recording was freed.
     Freed(u64),
+    /// Stream and execution context were freed.
+    Closed,
 }
 
-use Call::{Bind, Enqueue, Enter, Freed, Launch, Record, Wait};
+use Call::{Bind, Closed, Enqueue, Enter, Freed, Launch, Record, Wait};
 
 #[derive(Default)]
 struct Told {
@@ -53,6 +55,13 @@ impl Script {
 struct Device {
     script: Script,
     bound: u64,
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        // A scripted failure may be of any call but this one.
+        self.script.call(Closed).unwrap();
+    }
 }
 
 /// Knows the address that it was recorded with.
@@ -126,7 +135,20 @@ fn each_address_has_a_recording_of_its_own() {
         assert_eq!(script.take(), [Enter, Launch(address), Wait], "nothing is bound any more");
     }
     drop(runs);
-    assert_eq!(script.take(), [Freed(1), Freed(2)]);
+    assert_eq!(script.take(), [Freed(1), Freed(2), Closed]);
+}
+
+#[test]
+fn of_an_engine_that_failed_nothing_is_left_on_its_device() {
+    for fails in [Enter, Launch(7), Wait] {
+        let (mut runs, script) = runs();
+        (0..2).for_each(|_| runs.run(7).unwrap());
+        script.fail(Some(fails.clone()));
+        runs.run(7).unwrap_err();
+        script.take();
+        drop(runs);
+        assert_eq!(script.take(), [Freed(7), Closed], "after {fails:?}");
+    }
 }
 
 #[test]

@@ -4,11 +4,14 @@
 //! not taken from the driver (`cuMemHostAlloc`), because the kernel refuses to let a camera write into
 //! such memory (V4L2 `USERPTR` takes ordinary pages only). On a Jetson processor, camera and GPU use the
 //! same DRAM; on a card the GPU reads over the bus.
+//!
+//! Cameras keep their buffers as long as the station runs. The buffers do not keep the device: a context
+//! that was lost is only made anew when nobody holds it. When the device has gone, they are plain memory.
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use cudarc::driver::sys;
 
@@ -61,45 +64,80 @@ impl Drop for Pages {
     }
 }
 
+/// What makes pages visible to a GPU: its driver, or a script in tests.
+trait Registers: Send + Sync {
+    /// Where the GPU sees these pages from now on.
+    ///
+    /// # Errors
+    /// `Backend` when the driver refuses; the pages are then as before.
+    ///
+    /// # Safety
+    /// These must be whole pages of the process that stay until they are given back, or for ever.
+    unsafe fn register(&self, pages: NonNull<u8>, bytes: usize) -> Result<u64, EngineError>;
+
+    /// Whether the GPU has given them back.
+    ///
+    /// # Safety
+    /// They were registered here, nobody has given them back, and nothing on the GPU reads them.
+    unsafe fn give_back(&self, pages: NonNull<u8>) -> bool;
+}
+
+impl Registers for Device {
+    unsafe fn register(&self, pages: NonNull<u8>, bytes: usize) -> Result<u64, EngineError> {
+        let none = cuda("the CUDA driver does not pin memory for the camera");
+        self.enter()?;
+        let host = pages.as_ptr().cast();
+        // SAFETY: whole pages that stay, says the caller.
+        unsafe { sys::cuMemHostRegister_v2(host, bytes, sys::CU_MEMHOSTREGISTER_DEVICEMAP) }
+            .result()
+            .map_err(&none)?;
+        let mut address = 0;
+        // SAFETY: registered as mapped just now.
+        let seen = unsafe { sys::cuMemHostGetDevicePointer_v2(&raw mut address, host, 0) }.result();
+        seen.map(|()| address).map_err(|e| {
+            // SAFETY: registered just now, and nothing has read it yet.
+            unsafe { self.give_back(pages) };
+            none(e)
+        })
+    }
+
+    unsafe fn give_back(&self, pages: NonNull<u8>) -> bool {
+        // SAFETY: registered once, given back once, says the caller.
+        self.enter().is_ok()
+            && unsafe { sys::cuMemHostUnregister(pages.as_ptr().cast()) }.result().is_ok()
+    }
+}
+
 /// Pages that the GPU sees, too.
 struct Pinned {
     /// Taken out, and leaked, when the driver does not give them back.
     pages: Option<Pages>,
     /// Where the GPU sees them.
     address: u64,
-    device: Arc<Device>,
+    device: Weak<dyn Registers>,
 }
 
 impl Pinned {
-    fn new(device: &Arc<Device>, len: usize) -> Result<Self, EngineError> {
-        let none = cuda("the CUDA driver does not pin memory for the camera");
-        let pages = Pages::new(len).ok_or_else(|| {
-            EngineError::new(EngineErrorKind::Backend, "there is no memory left for the camera")
-        })?;
-        device.enter()?;
-        let (host, bytes) = (pages.host.as_ptr().cast(), pages.layout.size());
-        // SAFETY: these are whole pages of the process, alive until they are unregistered.
-        unsafe { sys::cuMemHostRegister_v2(host, bytes, sys::CU_MEMHOSTREGISTER_DEVICEMAP) }
-            .result()
-            .map_err(&none)?;
-        // From here on dropping unregisters.
-        let mut pinned = Self { pages: Some(pages), address: 0, device: Arc::clone(device) };
-        // SAFETY: registered as mapped just now.
-        unsafe { sys::cuMemHostGetDevicePointer_v2(&raw mut pinned.address, host, 0) }
-            .result()
-            .map_err(&none)?;
-        Ok(pinned)
+    fn new(device: &Weak<dyn Registers>, len: usize) -> Result<Self, EngineError> {
+        let none = |what: &str| EngineError::new(EngineErrorKind::Backend, what);
+        let there = device.upgrade();
+        let there = there.ok_or_else(|| none("the GPU has failed: it reads no more buffers"))?;
+        let pages = Pages::new(len);
+        let pages = pages.ok_or_else(|| none("there is no memory left for the camera"))?;
+        // SAFETY: whole pages of the process; dropping gives them back or leaks them.
+        let address = unsafe { there.register(pages.host, pages.layout.size()) }?;
+        Ok(Self { pages: Some(pages), address, device: Weak::clone(device) })
     }
 }
 
 impl Drop for Pinned {
     fn drop(&mut self) {
         let Some(pages) = self.pages.take() else { return };
-        // SAFETY: registered once, unregistered once; no run reads it, for each was waited for.
-        let given_back = self.device.enter().is_ok()
-            && unsafe { sys::cuMemHostUnregister(pages.host.as_ptr().cast()) }.result().is_ok();
+        let device = self.device.upgrade();
+        // SAFETY: registered by this device, given back once; no run reads it, for each was waited for.
+        let given_back = device.is_some_and(|device| unsafe { device.give_back(pages.host) });
         if !given_back {
-            // Pages that the driver still holds must not come to another use.
+            // Pages that a driver may still hold must not come to another use.
             std::mem::forget(pages);
         }
     }
@@ -115,12 +153,23 @@ impl Slab for Pinned {
     }
 
     fn memory(&self) -> Memory {
+        // An address of a device that has gone means nothing to another one.
+        if self.device.strong_count() == 0 {
+            return Memory::Heap;
+        }
         Memory::MappedPinned { host: self.bytes().as_ptr() as usize, device: self.address }
     }
 }
 
-/// Makes such buffers.
-pub(super) struct PinnedBuffers(pub(super) Arc<Device>);
+/// Makes such buffers, as long as the device is there.
+pub(super) struct PinnedBuffers(Weak<dyn Registers>);
+
+impl PinnedBuffers {
+    pub(super) fn of(device: &Arc<Device>) -> Self {
+        let device: Weak<Device> = Arc::downgrade(device);
+        Self(device)
+    }
+}
 
 impl Buffers for PinnedBuffers {
     fn make(&self, bytes: usize) -> Result<Box<dyn Slab>, NoBuffer> {
@@ -130,7 +179,68 @@ impl Buffers for PinnedBuffers {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Call {
+        Register(usize),
+        GiveBack,
+    }
+
+    /// Registers at address 7, unless it is to refuse.
+    struct Driver {
+        calls: Arc<Mutex<Vec<Call>>>,
+        refuses: bool,
+    }
+
+    impl Registers for Driver {
+        unsafe fn register(&self, _: NonNull<u8>, bytes: usize) -> Result<u64, EngineError> {
+            self.calls.lock().unwrap().push(Call::Register(bytes));
+            let refused = || EngineError::new(EngineErrorKind::Backend, "scripted");
+            (!self.refuses).then_some(7).ok_or_else(refused)
+        }
+
+        unsafe fn give_back(&self, _: NonNull<u8>) -> bool {
+            self.calls.lock().unwrap().push(Call::GiveBack);
+            true
+        }
+    }
+
+    /// A device, buffers of it, and what its driver was told.
+    fn device(refuses: bool) -> (Arc<Driver>, PinnedBuffers, Arc<Mutex<Vec<Call>>>) {
+        let calls = Arc::default();
+        let device = Arc::new(Driver { calls: Arc::clone(&calls), refuses });
+        let weak: Weak<Driver> = Arc::downgrade(&device);
+        (device, PinnedBuffers(weak), calls)
+    }
+
+    #[test]
+    fn a_buffer_is_registered_once_and_given_back_once() {
+        let (_device, buffers, calls) = device(false);
+        let buffer = buffers.make(3).unwrap();
+        assert!(matches!(buffer.memory(), Memory::MappedPinned { device: 7, .. }));
+        drop(buffer);
+        assert_eq!(*calls.lock().unwrap(), [Call::Register(PAGE_BYTES), Call::GiveBack]);
+        let (_device, buffers, calls) = self::device(true);
+        assert!(buffers.make(3).is_err());
+        assert_eq!(*calls.lock().unwrap(), [Call::Register(PAGE_BYTES)], "nothing to give back");
+    }
+
+    #[test]
+    fn buffers_do_not_keep_the_device_and_are_plain_memory_without_it() {
+        let (device, buffers, calls) = device(false);
+        let mut buffer = buffers.make(3).unwrap();
+        buffer.bytes_mut().fill(5);
+        assert_eq!(Arc::strong_count(&device), 1, "a camera does not hold the context");
+        drop(device);
+        assert_eq!((buffer.memory(), buffer.bytes()), (Memory::Heap, &[5; 3][..]));
+        let Err(error) = buffers.make(3) else { panic!("made by a device that has gone") };
+        assert!(error.to_string().contains("the GPU has failed"), "{error}");
+        drop(buffer);
+        assert_eq!(calls.lock().unwrap().len(), 1, "there is no driver to ask any more");
+    }
 
     #[test]
     fn pages_are_whole_zeroed_and_the_callers_own() {
