@@ -378,6 +378,65 @@ impl Drop for Broker {
     }
 }
 
+/// What `frames` says, or nothing, with these settings; no library is where they name it.
+fn frames(site: &Site, inference: &str, camera: &str) -> Vec<Outcome> {
+    std::fs::create_dir_all(site.path("libs")).unwrap();
+    let inference = format!("[inference]\nlibrary_dir = \"libs\"\n{inference}");
+    site.write_config("steel", &inference);
+    let text = std::fs::read_to_string(site.path("crrd.toml")).unwrap();
+    let text = text.replace("[mqtt]", &format!("{camera}[mqtt]"));
+    std::fs::write(site.path("crrd.toml"), text).unwrap();
+    let checks = site.check();
+    checks.into_iter().filter(|c| c.name == "frames").map(|c| c.outcome).collect()
+}
+
+#[test]
+fn what_reads_the_frames_of_a_camera_is_told_with_the_command_that_builds_it() {
+    let site = Site::new();
+    assert_eq!(frames(&site, "", ""), [], "nobody asked for it");
+    let found = frames(&site, "raw_frames = true\n", "");
+    let [Outcome::Warn(text)] = &found[..] else { panic!("{found:?}") };
+    let side = standin::SIDE;
+    let (engine, state) = (site.path("engine"), site.path("state/crrd/plans"));
+    let (engine, state) = (engine.display(), state.display());
+    let command = format!("`crrd engine build --engine {engine} --plans {state} --library-dir ");
+    for word in [&command, "the CPU prepares the pictures", "no TensorRT with a GPU here"] {
+        assert!(text.contains(word), "{text:?} does not say {word:?}");
+    }
+    assert!(text.contains(&format!("--format RGB8 --size {side}x{side}`")), "{text}");
+
+    // What the model sees of a frame is part of its engine.
+    let geometry = "[camera.geometry]\nroi = [0, 0, 8, 6]\nmirror = true\n";
+    let found = frames(&site, "raw_frames = true\nprecision = \"fp16\"\n", geometry);
+    let [Outcome::Warn(text)] = &found[..] else { panic!("{found:?}") };
+    assert!(
+        text.contains("--precision fp16 ") && text.contains("--roi 0,0,8,6 --mirror`"),
+        "{text}"
+    );
+
+    let corners = "[camera.geometry]\ncorners = [[0, 0], [7, 0], [7, 7], [0, 7]]\n";
+    let found = frames(&site, "raw_frames = true\n", corners);
+    let [Outcome::Ok(text)] = &found[..] else { panic!("{found:?}") };
+    assert!(text.contains("the CPU prepares its pictures"), "{text}");
+
+    let found = frames(&site, "raw_frames = true\nbackend = \"cpu\"\n", "");
+    let [Outcome::Warn(text)] = &found[..] else { panic!("{found:?}") };
+    assert!(text.contains("no effect"), "{text}");
+
+    std::fs::remove_file(site.path("parts/steel/001.png")).unwrap();
+    let found = frames(&site, "raw_frames = true\n", "");
+    let [Outcome::Warn(text)] = &found[..] else { panic!("{found:?}") };
+    assert!(text.contains("not known before a picture has come"), "{text}");
+}
+
+#[test]
+fn a_station_that_needs_tensorrt_is_told_in_words_that_there_is_none() {
+    let site = Site::new();
+    let found = frames(&site, "raw_frames = true\nbackend = \"tensorrt\"\n", "");
+    assert_eq!(found.len(), 1);
+    fails(&site.check(), "inference", &["no TensorRT here", "use the backend `cpu`"]);
+}
+
 #[test]
 fn tiles_are_held_against_the_time_for_a_part_and_the_limits_made_for_them() {
     let site = Site::new();

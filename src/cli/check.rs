@@ -10,6 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow};
 
 use super::doctor::{self, Depth, Subject};
+use super::inference::{Inference, Seen};
 use super::{assets, cameras, geometry};
 use crate::calibrate::Calibration;
 use crate::capture::replay::Replay;
@@ -17,10 +18,8 @@ use crate::capture::{Camera, Event};
 use crate::config::{
     self, CameraSource, Mqtt, Password, Recipe, Trigger, TriggerMode, ValidConfig,
 };
-use crate::engine::bundle::Bundle;
-use crate::engine::tensorrt::{Target, TensorRt};
-use crate::engine::{self, Backend, Gpu, ModelSpec};
-use crate::frame::{CameraId, Pool, Precision};
+use crate::engine::{self, Backend, ModelSpec};
+use crate::frame::{CameraId, Frame, Geometry, Pool, Precision};
 use crate::sys::clock::{Clock, RealClock};
 use crate::sys::fs;
 
@@ -112,19 +111,17 @@ pub fn examine(file: &Path) -> Vec<Check> {
         .ok()
         .and_then(|(spec, inference_ms)| super::tiles::check(&config, spec, *inference_ms));
     checks.push(Check::of("engine", engine.map(|(spec, _)| describe(&spec))));
-    let (outcome, precision) = inference(&config);
+    let (inference, outcome) = Inference::of(&config);
     checks.push(Check { name: "inference", outcome });
     if let Some(spec) = &spec {
         checks.push(Check::of("recipes", recipes(&config.recipes, spec)));
     }
     checks.extend(tiles.map(|outcome| Check { name: "tiles", outcome }));
-    checks.push(Check::of("calibration", calibration(&config, spec.as_ref(), precision)));
+    checks
+        .push(Check::of("calibration", calibration(&config, spec.as_ref(), inference.precision())));
     let triggers = triggers(&config);
     checks.extend(triggers.map(|outcome| Check { name: "triggers", outcome }));
-    checks.extend(config.cameras.iter().map(|one| {
-        let outcome = camera(one, &config.recipes);
-        Check { name: "camera", outcome: outcome.of(one, config.cameras.len()) }
-    }));
+    checks.extend(all_cameras(&config, &inference));
     checks.push(Check::of("state_dir", state_dir(&config.state_dir)));
     if let Some(record) = &config.record {
         let outcome = match state_dir(&record.folder) {
@@ -173,45 +170,6 @@ fn engine(config: &ValidConfig) -> Result<(ModelSpec, f64)> {
     let tiled = config.recipes.iter().any(|recipe| !recipe.tiling.is_whole());
     let inference_ms = if tiled { super::tiles::inference_ms(&mut *engine)? } else { 0.0 };
     Ok((engine.spec().clone(), inference_ms))
-}
-
-/// What will run the model, and in which arithmetic. An engine for the GPU is not built here, for a
-/// service is checked before each start; the bundle was proved on the CPU.
-fn inference(config: &ValidConfig) -> (Outcome, Precision) {
-    let on_cpu = |text: &str| (Outcome::Ok(text.to_owned()), Precision::Fp32);
-    let gpu = match assets::backend(config) {
-        Backend::Cpu => return on_cpu("on the CPU"),
-        Backend::Ort if cfg!(feature = "ort") => return on_cpu("by onnxruntime"),
-        Backend::Ort => {
-            let text =
-                "this program was built without onnxruntime: set inference.backend to another";
-            return (Outcome::Fail(text.to_owned()), Precision::Fp32);
-        }
-        Backend::TensorRt(gpu) | Backend::Auto(gpu) => gpu,
-    };
-    let needed = config.inference.backend == config::BackendChoice::TensorRt;
-    match TensorRt::open(gpu.library_dir.as_deref()) {
-        Err(e) if needed => (Outcome::Fail(format!("{:#}", anyhow!(e))), gpu.precision),
-        Ok(tensorrt) if tensorrt.device().is_some() => {
-            (Outcome::Ok(on_gpu(config, &tensorrt, &gpu)), gpu.precision)
-        }
-        Ok(tensorrt) if needed => (Outcome::Fail(tensorrt.no_gpu().to_string()), gpu.precision),
-        _ => on_cpu("on the CPU: there is no TensorRT with a GPU here"),
-    }
-}
-
-/// In one line: library, device and whether the engine is there.
-fn on_gpu(config: &ValidConfig, tensorrt: &TensorRt, gpu: &Gpu) -> String {
-    let source = assets::bundle_source(&config.engine);
-    let state = match Bundle::load(&source)
-        .and_then(|bundle| tensorrt.kept(Target::pictures(&bundle, gpu.precision), &gpu.plans_dir))
-    {
-        Ok(Some(_)) => "the engine is built and proved".to_owned(),
-        Ok(None) => "the engine is built at the first start".to_owned(),
-        Err(e) => format!("the engine is built anew at the next start: {:#}", anyhow!(e)),
-    };
-    let device = tensorrt.device().map_or("", |device| &device.name);
-    format!("{} on {device} in {}; {state}", tensorrt.version(), gpu.precision)
 }
 
 fn describe(spec: &ModelSpec) -> String {
@@ -309,33 +267,60 @@ fn triggers(config: &ValidConfig) -> Option<Outcome> {
     })
 }
 
+/// Each camera, then for each what reads its frames.
+fn all_cameras(config: &ValidConfig, inference: &Inference<'_>) -> Vec<Check> {
+    let named = |name, one, outcome: Outcome| {
+        let outcome = outcome.of(one, config.cameras.len());
+        Check { name, outcome }
+    };
+    let mut seen = Vec::with_capacity(config.cameras.len());
+    let mut checks: Vec<Check> = Vec::with_capacity(2 * config.cameras.len());
+    for one in &config.cameras {
+        let (outcome, came) = camera(one, &config.recipes);
+        checks.push(named("camera", one, outcome));
+        seen.push(came);
+    }
+    let frames = config.cameras.iter().zip(inference.frames(&seen));
+    checks.extend(frames.map(|(one, outcome)| named("frames", one, outcome)));
+    checks
+}
+
+/// What an engine would be asked to read.
+fn seen(frame: &Frame, geometry: &Geometry) -> Seen {
+    engine::kind_of(frame, geometry).map_or(Seen::Unreadable, Seen::Frame)
+}
+
 /// Lists the folder and reads the first picture as the station would.
-fn camera(camera: &config::Camera, recipes: &[Recipe]) -> Outcome {
+fn camera(camera: &config::Camera, recipes: &[Recipe]) -> (Outcome, Seen) {
     let CameraSource::Replay(replay) = &camera.source else {
         return device(camera, recipes);
     };
     let mut options = cameras::replay_options(camera, replay, recipes);
     // The check waits for no trigger.
     options.rate_hz = 0.0;
-    match first_picture(Replay::open(options, Arc::new(RealClock))) {
-        Ok(outcome) => outcome,
-        Err(error) => Outcome::Fail(format!("{error:#}")),
-    }
+    let replay = Replay::open(options, Arc::new(RealClock));
+    told(first_picture(replay, &camera.geometry))
+}
+
+fn told(found: Result<(Outcome, Seen)>) -> (Outcome, Seen) {
+    found.unwrap_or_else(|error| (Outcome::Fail(format!("{error:#}")), Seen::Nothing))
 }
 
 /// Opens the camera as the station would, and waits a moment for a picture.
-fn device(camera: &config::Camera, recipes: &[Recipe]) -> Outcome {
+fn device(camera: &config::Camera, recipes: &[Recipe]) -> (Outcome, Seen) {
     let opened = cameras::open(camera, CameraId(0), recipes, Arc::new(RealClock));
-    match opened.map_err(anyhow::Error::new).and_then(one_picture) {
-        Ok(outcome) => outcome,
-        Err(error) => Outcome::Fail(format!("{error:#}")),
-    }
+    let opened = opened.map_err(anyhow::Error::new);
+    told(opened.and_then(|opened| one_picture(opened, &camera.geometry)))
 }
 
-fn one_picture(mut camera: Box<dyn Camera>) -> Result<Outcome> {
+fn one_picture(mut camera: Box<dyn Camera>, geometry: &Geometry) -> Result<(Outcome, Seen)> {
     const OPENED: &str = "opened, settings applied and read back";
     camera.start(Pool::new(DEVICE_BUFFERS, camera.frame_bytes_max()), 1)?;
     let event = camera.next(RealClock.now().plus_ms(DEVICE_WAIT_MS))?;
+    let came = match &event {
+        Event::Frame { frame, .. } => seen(frame, geometry),
+        _ => Seen::Nothing,
+    };
     let outcome = match &event {
         Event::Frame { frame, .. } => {
             let meta = &frame.meta;
@@ -356,16 +341,23 @@ fn one_picture(mut camera: Box<dyn Camera>) -> Result<Outcome> {
     };
     drop(event);
     camera.stop()?;
-    Ok(outcome)
+    Ok((outcome, came))
 }
 
-fn first_picture(replay: Result<Replay, crate::capture::CameraError>) -> Result<Outcome> {
+fn first_picture(
+    replay: Result<Replay, crate::capture::CameraError>,
+    geometry: &Geometry,
+) -> Result<(Outcome, Seen)> {
     let mut replay = replay?;
     let files = replay.len();
     replay.start(Pool::new(1, replay.frame_bytes_max()), 1)?;
     let event = replay.next(RealClock.now().plus_ms(PICTURE_WAIT_MS))?;
     replay.stop()?;
-    Ok(match event {
+    let came = match &event {
+        Event::Frame { frame, .. } => seen(frame, geometry),
+        _ => Seen::Nothing,
+    };
+    let outcome = match event {
         Event::Frame { trigger, .. } | Event::Incomplete { trigger, .. }
             if trigger.recipe.is_none() =>
         {
@@ -385,7 +377,8 @@ fn first_picture(replay: Result<Replay, crate::capture::CameraError>) -> Result<
             trigger.part
         )),
         other => Outcome::Fail(format!("no picture came ({other:?}); check the folder's drive")),
-    })
+    };
+    Ok((outcome, came))
 }
 
 /// Writes a trial file; a folder that is still missing is tried by its nearest parent.

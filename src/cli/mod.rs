@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod engine;
 pub mod evaluate;
 mod geometry;
+mod inference;
 pub mod inspect;
 pub mod journal;
 mod recording;

@@ -136,6 +136,12 @@ impl FramesEngine {
 /// What kind of frame it is and where the device sees it, when it can be read there.
 fn readable(frame: &Frame, geometry: &Geometry) -> Option<(CameraFrames, u64)> {
     let Memory::MappedPinned { device, .. } = frame.lease.memory() else { return None };
+    kind_of(frame, geometry).map(|frames| (frames, device))
+}
+
+/// What kind of frame it is when an engine may read it, wherever it lies; `None` for frames that are
+/// prepared on the CPU.
+pub fn kind_of(frame: &Frame, geometry: &Geometry) -> Option<CameraFrames> {
     frame.view().ok()?;
     let meta = &frame.meta;
     let frames = CameraFrames {
@@ -148,7 +154,7 @@ fn readable(frame: &Frame, geometry: &Geometry) -> Option<(CameraFrames, u64)> {
     // The device reads whole rows, the padding of the last one, too.
     let inside = frames.bytes() <= frame.lease.len();
     let possible = geometry.corners.is_none() && !meta.format.is_compressed();
-    (inside && possible).then_some((frames, device))
+    (inside && possible).then_some(frames)
 }
 
 impl Engine for FramesEngine {

@@ -24,7 +24,7 @@ pub mod tensorrt;
 pub use cpu::CpuEngine;
 pub use eye::{Eye, Held};
 pub use frame_cases::{FRAME_TOLERANCE, frame_cases};
-pub use frames::{FrameReader, FramesEngine, KINDS_MAX, ReaderSource};
+pub use frames::{FrameReader, FramesEngine, KINDS_MAX, ReaderSource, kind_of};
 pub use happening::Happening;
 pub use kept::{KeptEngine, Retries, Stopper, Workshop};
 #[cfg(feature = "ort")]

@@ -6,11 +6,15 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use super::camera::CameraArgs;
+use super::camera::{CameraArgs, words};
 use super::progress::watched;
-use super::{EngineArgs, GpuArgs};
+use super::{DEMO, EngineArgs, GpuArgs};
+use crate::config::EngineSource;
+use crate::engine::Gpu;
 use crate::engine::bundle::Bundle;
+use crate::engine::graph::CameraFrames;
 use crate::engine::tensorrt::{self, BuildControl, Target, TensorRt};
+use crate::frame::Precision;
 use crate::sys::clock::{Clock, RealClock};
 use crate::sys::shutdown::Shutdown;
 
@@ -68,6 +72,32 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The command line that builds what a station with these settings will use.
+pub(in crate::cli) fn command(
+    engine: &EngineSource,
+    gpu: &Gpu,
+    frames: Option<&CameraFrames>,
+) -> String {
+    let engine = match engine {
+        EngineSource::Demo => DEMO.to_owned(),
+        EngineSource::Folder(folder) => folder.display().to_string(),
+    };
+    let mut all = vec!["--engine".to_owned(), engine];
+    all.extend(["--plans".to_owned(), gpu.plans_dir.display().to_string()]);
+    if let Some(folder) = &gpu.library_dir {
+        all.extend(["--library-dir".to_owned(), folder.display().to_string()]);
+    }
+    if gpu.precision != Precision::Fp32 {
+        all.extend(["--precision".to_owned(), gpu.precision.name().to_owned()]);
+    }
+    all.extend(frames.into_iter().flat_map(words));
+    let quoted = all.iter().map(|word| match word.contains(char::is_whitespace) {
+        true => format!("'{word}'"),
+        false => word.clone(),
+    });
+    format!("crrd engine build {}", quoted.collect::<Vec<_>>().join(" "))
+}
+
 /// Lists the engines that were built on this machine
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ListArgs {
@@ -91,4 +121,52 @@ pub(super) fn list(args: &ListArgs) -> Result<ExitCode> {
         println!("{} ({:.1} MB): {says}", plan.path.display(), plan.bytes as f64 / 1e6);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::frame::{Geometry, PixelFormat};
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn frames(row_bytes: usize, geometry: Geometry) -> CameraFrames {
+        let (format, row_bytes) = (PixelFormat::BayerRG8, Some(row_bytes));
+        CameraFrames { format, width: 1920, height: 1200, row_bytes, geometry }
+    }
+
+    #[test]
+    fn the_command_that_is_shown_builds_exactly_what_the_station_will_use() {
+        let all = Geometry { roi: Some([1, 2, 300, 400]), mirror: true, rotate: 90, corners: None };
+        for frames in [None, Some(frames(1920, Geometry::WHOLE)), Some(frames(2048, all))] {
+            for precision in [Precision::Fp32, Precision::Fp16] {
+                let gpu = Gpu {
+                    library_dir: frames.map(|_| "/opt/libs".into()),
+                    plans_dir: "/var/lib/crrd/plans".into(),
+                    precision,
+                    raw_frames: true,
+                };
+                let source = EngineSource::Folder("engines/line1".into());
+                let command = command(&source, &gpu, frames.as_ref());
+                let words = command.split(' ').skip(2);
+                let Line { args } = Line::try_parse_from(words).unwrap();
+                assert_eq!(args.engine, "engines/line1");
+                assert_eq!(Gpu { raw_frames: true, ..args.gpu.gpu() }, gpu, "{command}");
+                let parsed = args.camera.frames().unwrap();
+                // Padding that there is none of may be said or not.
+                let told =
+                    |frames: Option<CameraFrames>| frames.map(|f| (f.to_string(), f.shape()));
+                assert_eq!(told(parsed), told(frames), "{command}");
+            }
+        }
+        let gpu = Gpu { plans_dir: "my plans".into(), ..Gpu::default() };
+        let shown = command(&EngineSource::Demo, &gpu, None);
+        assert_eq!(shown, "crrd engine build --engine demo --plans 'my plans'");
+    }
 }

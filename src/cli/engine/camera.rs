@@ -56,6 +56,27 @@ impl CameraArgs {
     }
 }
 
+/// The arguments that name these frames.
+pub(super) fn words(frames: &CameraFrames) -> Vec<String> {
+    let CameraFrames { format, width, height, geometry, .. } = frames;
+    let mut words = vec!["--format".to_owned(), format.to_string()];
+    words.extend(["--size".to_owned(), format!("{width}x{height}")]);
+    let [_, _, row_bytes] = frames.shape();
+    if row_bytes != format.row_bytes(*width) {
+        words.extend(["--row-bytes".to_owned(), row_bytes.to_string()]);
+    }
+    if let Some([x, y, w, h]) = geometry.roi {
+        words.extend(["--roi".to_owned(), format!("{x},{y},{w},{h}")]);
+    }
+    if geometry.rotate != 0 {
+        words.extend(["--rotate".to_owned(), geometry.rotate.to_string()]);
+    }
+    if geometry.mirror {
+        words.push("--mirror".to_owned());
+    }
+    words
+}
+
 fn numbers(text: &str, between: char) -> Option<Vec<u32>> {
     text.split(between).map(|n| n.trim().parse().ok()).collect()
 }

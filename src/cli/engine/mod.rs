@@ -21,6 +21,7 @@ use crate::engine::bundle::{Bundle, BundleSource};
 use crate::engine::{self, Backend, Engine, Gpu};
 use crate::frame::{AnomalyMap, Precision};
 use crate::sys::clock::{Clock, RealClock};
+pub(super) use build::command as build_command;
 
 /// The word that names the engine and the limits inside the program; a folder of this name is
 /// `./demo`.
