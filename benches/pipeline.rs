@@ -17,7 +17,7 @@ use crrd::engine::{Backend, Engine, open_many};
 use crrd::pipeline::{Decision, Line};
 use crrd::sys::notify::Notify;
 use crrd::sys::shutdown::Shutdown;
-use support::station::{Station, alone};
+use support::station::{Pace, Station, alone};
 use support::{OVERHEAD_MAX, OVERHEAD_MS_MAX, bundle, median, overhead_is_met};
 
 /// Parts before the clock starts: caches and buffers are warm then.
@@ -52,7 +52,7 @@ fn main() {
 
     let (mut lines, mut alones) = (vec![], vec![]);
     for engine in engines {
-        let times = alone(&mut *bare, &input, WARM_UP, PARTS);
+        let times = alone(&mut *bare, &input, Pace::Unbroken, WARM_UP, PARTS);
         alones.push(times.iter().sum::<Duration>() / PARTS as u32);
         lines.push(line(&station, engine));
         let (a, l) = (alones.last().unwrap(), lines.last().unwrap());

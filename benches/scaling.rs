@@ -17,7 +17,7 @@ use crrd::frame::Tiling;
 use support::broker::Broker;
 use support::live::{percentile, run};
 use support::puback::relay;
-use support::station::{Station, alone};
+use support::station::{Pace, Station, alone};
 use support::{bundle, median};
 
 const ROUNDS: usize = 5;
@@ -104,7 +104,8 @@ fn main() {
             station.tiling = Tiling { columns, rows, overlap };
             let mut engine = engines.pop().unwrap();
             let input = station.input(&*engine);
-            let inference_s = median(alone(&mut *engine, &input, WARM_UP, ALONE)).as_secs_f64();
+            let inference_s =
+                median(alone(&mut *engine, &input, Pace::Unbroken, WARM_UP, ALONE)).as_secs_f64();
             let inferences = station.tiling.count() * row.cameras;
             station.rate_hz = LOAD / (inference_s * inferences as f64);
             let measured = run(&station, engine, &acknowledged, WARM_UP, parts);

@@ -234,6 +234,7 @@ fn run(views: u64, tiling: Tiling, leak: bool, shape: Shape) -> (u64, u64) {
         cameras: (0..views).map(view).collect(),
         window_ms_max: 30_000,
         queue: Queue::Every,
+        core: None,
         calibration: calibration(&spec.sha256, "bolt", 0.5, tiling),
         engine: Box::new(Alternating { spec, frames: 0, looks: views * tiling.count() as u64 }),
         recipes: vec![Recipe { tiling, ..Recipe::new(RecipeId(1), "bolt") }],

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use crrd::calibrate::{Calibration, ClassLimit};
 use crrd::cli::check::{Check, Outcome, examine};
 use crrd::frame::Precision;
+use crrd::sys::cores;
 use support::standin;
 
 /// A folder with everything a station needs: stand-in engine, calibration, pictures.
@@ -427,6 +428,19 @@ fn what_reads_the_frames_of_a_camera_is_told_with_the_command_that_builds_it() {
     let found = frames(&site, "raw_frames = true\n", "");
     let [Outcome::Warn(text)] = &found[..] else { panic!("{found:?}") };
     assert!(text.contains("not known before a picture has come"), "{text}");
+}
+
+#[test]
+fn the_processor_of_the_inspection_is_held_against_those_that_there_are() {
+    let site = Site::new();
+    assert!(site.check().iter().all(|check| check.name != "core"), "nobody asked for it");
+    let mine = cores::allowed().unwrap()[0];
+    site.write_config("steel", &format!("[inference]\ncore = {mine}\n"));
+    let Outcome::Ok(text) = outcome(&site.check(), "core").clone() else { panic!("not there") };
+    assert!(text.contains(&format!("processor {mine} of")), "{text}");
+    site.write_config("steel", "[inference]\ncore = 1023\n");
+    let Outcome::Warn(text) = outcome(&site.check(), "core").clone() else { panic!("it is there") };
+    assert!(text.contains("1023") && text.contains("name one of these"), "{text}");
 }
 
 #[test]

@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Times of one part in milliseconds since its frame was complete.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
+    /// Its verdict was made.
+    pub decided_ms: f64,
     /// The verdict is on disk.
     pub journaled_ms: f64,
     /// The broker has acknowledged it.
@@ -39,7 +41,7 @@ pub fn run(
     let observer = move |d: &Decision| {
         let judged = d.record.verdict.outcome() != Outcome::Invalid;
         let id = (d.record.epoch, d.record.seq);
-        let _ = decided_in.send((id, judged, d.arrived, RealClock.now()));
+        let _ = decided_in.send((id, judged, d.record.latency, d.arrived, RealClock.now()));
     };
     let line = Line::start(station.parts(engine, Box::new(observer))).unwrap();
     let answers: Vec<Acknowledged> = (0..warm_up + parts)
@@ -50,12 +52,15 @@ pub fn run(
     line.run(&shutdown, &Notify::silent()).unwrap();
     // What was still on its way belongs to nobody.
     while acknowledged.try_recv().is_ok() {}
-    let decisions: BTreeMap<_, _> =
-        decided.iter().map(|(id, judged, arrived, at)| (id, (judged, arrived, at))).collect();
+    let decisions: BTreeMap<_, _> = decided
+        .iter()
+        .map(|(id, judged, decided, arrived, at)| (id, (judged, decided, arrived, at)))
+        .collect();
     let times = |answer: &Acknowledged| {
-        let (judged, arrived, journaled) = decisions[&(answer.epoch, answer.seq)];
+        let (judged, decided, arrived, journaled) = decisions[&(answer.epoch, answer.seq)];
         assert!(judged, "part {} was judged", answer.seq);
         Times {
+            decided_ms: decided.as_ms(),
             journaled_ms: journaled.since(arrived).as_ms(),
             acknowledged_ms: answer.at.since(arrived).as_ms(),
         }

@@ -15,6 +15,7 @@ use crrd::journal;
 use crrd::message::Mode;
 use crrd::pipeline::{Broker, Observer, Parts, Queue, Recipe, StationCamera, Triggers};
 use crrd::sys::clock::RealClock;
+use crrd::sys::cores::keep_to;
 
 use super::common::{calibration, nobody};
 use super::noise;
@@ -35,6 +36,11 @@ pub struct Station {
     pub rate_hz: f64,
     pub tiling: Tiling,
     pub broker: Broker,
+}
+
+/// The processor for the inference, in the station and alone: `CRRD_CORE`; else any.
+pub fn core() -> Option<usize> {
+    std::env::var("CRRD_CORE").ok().map(|core| core.parse().expect("CRRD_CORE is a number"))
 }
 
 impl Station {
@@ -66,6 +72,7 @@ impl Station {
             window_ms_max: 1_000,
             queue: Queue::Every,
             engine,
+            core: core(),
             calibration: limits,
             recipes: recipes.collect(),
             latency_ms_max: 60_000,
@@ -133,19 +140,38 @@ impl Station {
     }
 }
 
-/// Times of the inference alone, one a picture, after `warm_up` that are not counted.
+/// When the pictures of the inference alone come.
+#[derive(Clone, Copy, Debug)]
+pub enum Pace {
+    /// The next one when the last one is done: caches stay warm and the processor awake.
+    Unbroken,
+    /// At fixed times, as a line does it: between them the thread sleeps.
+    Every(Duration),
+}
+
+/// Times of the inference alone, one a picture, after `warm_up` that are not counted; in a thread
+/// of its own, as in the station, and on the same processor.
 pub fn alone(
     engine: &mut dyn Engine,
     input: &[u8],
+    pace: Pace,
     warm_up: usize,
     pictures: usize,
 ) -> Vec<Duration> {
-    let mut map = AnomalyMap::default();
-    let mut once = || {
-        let begin = Instant::now();
-        engine.infer(std::hint::black_box(input), &mut map).unwrap();
-        begin.elapsed()
+    let run = || {
+        core().into_iter().for_each(|core| keep_to(core).unwrap());
+        let mut map = AnomalyMap::default();
+        let first = Instant::now();
+        let mut once = |i: usize| {
+            if let Pace::Every(time) = pace {
+                let due = first + time * i as u32;
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            }
+            let begin = Instant::now();
+            engine.infer(std::hint::black_box(input), &mut map).unwrap();
+            begin.elapsed()
+        };
+        (0..warm_up + pictures).map(&mut once).skip(warm_up).collect()
     };
-    (0..warm_up).for_each(|_| _ = once());
-    (0..pictures).map(|_| once()).collect()
+    std::thread::scope(|scope| scope.spawn(run).join().unwrap())
 }

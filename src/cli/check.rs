@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow};
 
 use super::doctor::{self, Depth, Subject};
-use super::inference::{Inference, Seen};
+use super::inference::{self, Inference, Seen};
 use super::{assets, cameras, geometry};
 use crate::calibrate::Calibration;
 use crate::capture::replay::Replay;
@@ -21,7 +21,7 @@ use crate::config::{
 use crate::engine::{self, Backend, ModelSpec};
 use crate::frame::{CameraId, Frame, Geometry, Pool, Precision};
 use crate::sys::clock::{Clock, RealClock};
-use crate::sys::fs;
+use crate::sys::{cores, fs};
 
 /// A certificate that ends sooner is warned about, in days: time to renew it without haste.
 const EXPIRY_WARN_DAYS: i64 = 30;
@@ -113,6 +113,8 @@ pub fn examine(file: &Path) -> Vec<Check> {
     checks.push(Check::of("engine", engine.map(|(spec, _)| describe(&spec))));
     let (inference, outcome) = Inference::of(&config);
     checks.push(Check { name: "inference", outcome });
+    let core = config.inference.core.map(|core| inference::core(core, cores::allowed()));
+    checks.extend(core.map(|outcome| Check { name: "core", outcome }));
     if let Some(spec) = &spec {
         checks.push(Check::of("recipes", recipes(&config.recipes, spec)));
     }

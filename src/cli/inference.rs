@@ -3,6 +3,8 @@
 //!
 //! An engine for the GPU is not built here, for a service is checked before each start.
 
+use std::io;
+
 use super::assets;
 use super::check::Outcome;
 use super::engine::build_command;
@@ -43,6 +45,20 @@ enum Plan {
     Useless(String),
     /// There is nothing to run it on.
     NoGpu,
+}
+
+/// Whether the inspection can keep to this processor, of those that there are.
+pub(super) fn core(core: usize, allowed: io::Result<Vec<usize>>) -> Outcome {
+    match allowed {
+        Ok(allowed) if allowed.contains(&core) => {
+            Outcome::Ok(format!("the inspection keeps to processor {core} of {allowed:?}"))
+        }
+        Ok(allowed) => Outcome::Warn(format!(
+            "inference.core = {core}: this program has the processors {allowed:?}, so the \
+             inspection will run on any of them; name one of these, or leave the field out"
+        )),
+        Err(error) => Outcome::Warn(format!("inference.core: processors are not told: {error}")),
+    }
 }
 
 impl<'a> Inference<'a> {

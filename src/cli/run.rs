@@ -117,6 +117,7 @@ fn parts(config: &ValidConfig) -> anyhow::Result<Parts> {
             config::QueuePolicy::Latest => Queue::Latest,
         },
         engine,
+        core: config.inference.core,
         calibration,
         recipes,
         latency_ms_max: config.limits.latency_ms_max.into(),

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use super::reader::Section;
 use crate::frame::Precision;
 
+/// Largest number of a processor: more than the machines have.
+const CORE_MAX: i64 = 1023;
+
 /// What runs the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackendChoice {
@@ -32,6 +35,9 @@ pub struct Inference {
     /// `raw_frames`: the GPU reads frames where the camera wrote them, in memory that both see, and
     /// prepares the picture itself. Default false.
     pub raw_frames: bool,
+    /// `core`: the processor that the inspecting thread keeps to. Default: wherever the system
+    /// puts it.
+    pub core: Option<usize>,
 }
 
 pub(super) fn inference(section: Section<'_>) -> Inference {
@@ -54,6 +60,9 @@ pub(super) fn inference(section: Section<'_>) -> Inference {
         precision: section.word("precision", &precisions, 0),
         serve_while_building: section.boolean("serve_while_building", true),
         raw_frames: section.boolean("raw_frames", false),
+        core: section
+            .integer_optional("core", 0..=CORE_MAX, "any")
+            .and_then(|found| usize::try_from(found.value).ok()),
     };
     section.finish();
     inference

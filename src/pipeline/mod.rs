@@ -33,6 +33,8 @@ mod captures;
 mod command_stage;
 #[cfg(test)]
 mod copies_tests;
+#[cfg(test)]
+mod core_tests;
 mod encode;
 mod engine_news;
 #[cfg(test)]

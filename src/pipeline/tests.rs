@@ -101,6 +101,7 @@ pub(super) fn parts(dir: &Path, camera: Box<dyn Camera>) -> (Parts, mpsc::Receiv
         window_ms_max: 50,
         queue: Queue::Every,
         engine: Box::new(ScriptedEngine::new(spec(), answer)),
+        core: None,
         calibration: calibration(0.5, &spec().sha256),
         recipes: vec![Recipe::new(RecipeId(1), "bolt")],
         latency_ms_max: 10_000,

@@ -98,6 +98,7 @@ pub fn judge(camera: Box<dyn Camera>, size: (u32, u32), parts: usize, state: &Pa
         queue: Queue::Every,
         calibration: calibration(&spec.sha256, "part", 0.5, Tiling::WHOLE),
         engine: Box::new(engine),
+        core: None,
         recipes: vec![Recipe::new(recipe, "part")],
         latency_ms_max: 60_000,
         triggers: Triggers { mode: Mode::Continuous, arm_wait_ms_max: 0, recipe: Some(recipe) },

@@ -132,6 +132,7 @@ fn parts(
         window_ms_max: 50,
         queue: Queue::Every,
         engine,
+        core: None,
         calibration: assets::calibration(&CalibrationSource::Demo)?,
         recipes: classes.iter().enumerate().map(recipe).collect(),
         latency_ms_max: LATENCY_MS_MAX,
