@@ -4,7 +4,9 @@
 //!
 //! In turns with them the inference alone is timed, without a break and at the same fixed times: a
 //! processor that slept, and caches that others used meanwhile, cost the inference itself some time,
-//! which is no doing of the line.
+//! which is no doing of the line. The preprocessing is timed alone, too. Where a part spends its time
+//! is told by when the engine was asked and when it answered, and when the verdict was made, on disk
+//! and acknowledged.
 //!
 //! Target: at half load the line adds at most 3 % or 1 ms to the bare inference at the same times.
 //! With `CRRD_CORE` the inference keeps to that processor, in the line and alone.
@@ -21,7 +23,7 @@ use crrd::engine::{Backend, open_many};
 use support::broker::Broker;
 use support::live::{Times, percentile, run};
 use support::puback::{Acknowledged, relay};
-use support::station::{Pace, Station, alone};
+use support::station::{Pace, Station, alone, timed};
 use support::{OVERHEAD_MAX, OVERHEAD_MS_MAX, bundle, median, overhead_is_met};
 
 /// Shares of the bare inference's rate.
@@ -45,7 +47,25 @@ fn median_ms(times: &[Duration]) -> f64 {
     median(times.to_vec()).as_secs_f64() * 1e3
 }
 
-fn report(load: f64, times: &[Times], paced: &[Duration], unbroken_ms: f64) {
+/// Medians of what lies between the times of a part: where it spends how long.
+fn print_stages(times: &[Times], preparing_ms: f64) {
+    let between = |begin: fn(&Times) -> f64, end: fn(&Times) -> f64| {
+        percentiles(times, |t| end(t) - begin(t))[0]
+    };
+    println!(
+        "  p50 of what lies between: {:.2} ms to the engine (of which preprocessing, alone: \
+         {preparing_ms:.2}), {:.2} inference, {:.2} to the verdict, {:.2} to the journal, {:.2} to \
+         the PUBACK",
+        between(|_| 0.0, |t| t.asked_ms),
+        between(|t| t.asked_ms, |t| t.answered_ms),
+        between(|t| t.answered_ms, |t| t.decided_ms),
+        between(|t| t.decided_ms, |t| t.journaled_ms),
+        between(|t| t.journaled_ms, |t| t.acknowledged_ms),
+    );
+}
+
+fn report(load: f64, measured: &Measured, unbroken_ms: f64) {
+    let Measured { line: times, paced, preparing } = measured;
     println!("load {:.0} %, {} parts, from the complete frame:", load * 100.0, times.len());
     let print = |what: &str, [a, b, c]: [f64; 3]| {
         println!("  to {what:<12} p50 {a:.2} p99 {b:.2} p99.9 {c:.2} ms");
@@ -53,6 +73,7 @@ fn report(load: f64, times: &[Times], paced: &[Duration], unbroken_ms: f64) {
     print("the verdict", percentiles(times, |t| t.decided_ms));
     print("journaled", percentiles(times, |t| t.journaled_ms));
     print("PUBACK", percentiles(times, |t| t.acknowledged_ms));
+    print_stages(times, median_ms(preparing));
     let (paced_ms, line_ms) = (median_ms(paced), percentiles(times, |t| t.acknowledged_ms)[0]);
     println!(
         "  RATIO latency: {:.2} ms = {:.1} % more than the inference alone at the same times, \
@@ -71,6 +92,7 @@ fn report(load: f64, times: &[Times], paced: &[Duration], unbroken_ms: f64) {
 struct Measured {
     line: Vec<Times>,
     paced: Vec<Duration>,
+    preparing: Vec<Duration>,
 }
 
 fn main() {
@@ -86,6 +108,7 @@ fn main() {
     let mut station = Station::new(scratch.path());
     station.broker.port = port;
     let input = station.input(&*bare);
+    let (mut prepare, mut prepared) = (station.preparing(&*bare), vec![]);
 
     let mut unbroken = vec![];
     let mut measured = LOADS.map(|_| Measured::default());
@@ -95,7 +118,9 @@ fn main() {
         unbroken.extend(times);
         for (load, measured) in LOADS.iter().zip(&mut measured) {
             let every = inference.div_f64(*load);
-            let paced = alone(&mut *bare, &input, Pace::Every(every), WARM_UP, pictures);
+            let pace = Pace::Every(every);
+            let paced = alone(&mut *bare, &input, pace, WARM_UP, pictures);
+            let preparing = timed(pace, WARM_UP, pictures, || prepare(&mut prepared));
             station.rate_hz = every.as_secs_f64().recip();
             let engine = engines.pop().unwrap();
             let times = run(&station, engine, &acknowledged, WARM_UP, parts);
@@ -108,10 +133,11 @@ fn main() {
             );
             measured.line.extend(times);
             measured.paced.extend(paced);
+            measured.preparing.extend(preparing);
         }
     }
     let unbroken_ms = median_ms(&unbroken);
     for (load, measured) in LOADS.iter().zip(&measured) {
-        report(*load, &measured.line, &measured.paced, unbroken_ms);
+        report(*load, measured, unbroken_ms);
     }
 }

@@ -16,6 +16,7 @@ pub mod puback;
 #[path = "../../tests/support/standin.rs"]
 pub mod standin;
 pub mod station;
+pub mod watched;
 
 /// The bundle to measure: the folder in `CRRD_ENGINE`, else the committed demo engine, else the
 /// tests' stand-in, written into `scratch`.

@@ -129,18 +129,27 @@ impl Station {
 
     /// One of the pictures as the engine takes it.
     pub fn input(&self, engine: &dyn Engine) -> Vec<u8> {
+        let mut input = vec![];
+        self.preparing(engine)(&mut input);
+        input
+    }
+
+    /// What makes that of the picture, into memory that is kept.
+    pub fn preparing(&self, engine: &dyn Engine) -> impl FnMut(&mut Vec<u8>) + Send + use<> {
         let (width, height) = self.picture;
         let picture = noise(width * height * 3);
-        let view = ImageView::new(&picture, width, height, width * 3, PixelFormat::Rgb8).unwrap();
         let spec = engine.spec();
         let mut preprocessor = Preprocessor::new(spec.input_width, spec.input_height);
-        let mut input = vec![0; preprocessor.output_bytes()];
-        preprocessor.run(view, &mut input).unwrap();
-        input
+        move |input| {
+            let row = width * 3;
+            let view = ImageView::new(&picture, width, height, row, PixelFormat::Rgb8).unwrap();
+            input.resize(preprocessor.output_bytes(), 0);
+            preprocessor.run(view, input).unwrap();
+        }
     }
 }
 
-/// When the pictures of the inference alone come.
+/// When the pictures come of what is timed alone.
 #[derive(Clone, Copy, Debug)]
 pub enum Pace {
     /// The next one when the last one is done: caches stay warm and the processor awake.
@@ -149,8 +158,7 @@ pub enum Pace {
     Every(Duration),
 }
 
-/// Times of the inference alone, one a picture, after `warm_up` that are not counted; in a thread
-/// of its own, as in the station, and on the same processor.
+/// Times of the inference alone, as [`timed`].
 pub fn alone(
     engine: &mut dyn Engine,
     input: &[u8],
@@ -158,9 +166,21 @@ pub fn alone(
     warm_up: usize,
     pictures: usize,
 ) -> Vec<Duration> {
+    let mut map = AnomalyMap::default();
+    let infer = || engine.infer(std::hint::black_box(input), &mut map).unwrap();
+    timed(pace, warm_up, pictures, infer)
+}
+
+/// Times of `work`, one a picture, after `warm_up` that are not counted; in a thread of its own,
+/// as in the station, and on the same processor.
+pub fn timed(
+    pace: Pace,
+    warm_up: usize,
+    pictures: usize,
+    mut work: impl FnMut() + Send,
+) -> Vec<Duration> {
     let run = || {
         core().into_iter().for_each(|core| keep_to(core).unwrap());
-        let mut map = AnomalyMap::default();
         let first = Instant::now();
         let mut once = |i: usize| {
             if let Pace::Every(time) = pace {
@@ -168,7 +188,7 @@ pub fn alone(
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
             }
             let begin = Instant::now();
-            engine.infer(std::hint::black_box(input), &mut map).unwrap();
+            work();
             begin.elapsed()
         };
         (0..warm_up + pictures).map(&mut once).skip(warm_up).collect()
