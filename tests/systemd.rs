@@ -4,6 +4,7 @@
 // Helpers of tests may unwrap: a panic is how a test fails.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,20 @@ use crrd::sys::shutdown::Shutdown;
 const EXPOSURE_X10_MAX: &str = "15";
 /// A child that takes longer than this is broken, even on a busy machine.
 const CHILD_TIMEOUT: Duration = Duration::from_secs(60);
+/// What the program asks of the kernel, by groups: memory and threads (of these `sched_setaffinity`
+/// is `inference.core`), files and the journal's locks, cameras of the kernel, network and the
+/// service manager's socket, clocks and signals, and children (`crrd engine bench`, webcams).
+const CALLS_NEEDED: &str = "
+    mmap munmap mprotect madvise brk futex clone clone3 set_robust_list rseq sched_yield
+    sched_getaffinity sched_setaffinity prctl prlimit64 sysinfo getrandom set_tid_address
+    openat read write pread64 pwrite64 readv writev lseek close fstat newfstatat statx access geteuid
+    fcntl flock fsync fdatasync ftruncate fallocate rename unlink unlinkat mkdir getdents64 readlink statfs
+    ioctl poll epoll_create1 epoll_ctl epoll_wait eventfd2 pipe2
+    socket connect bind listen accept4 sendto recvfrom sendmsg recvmsg setsockopt getsockopt
+    getsockname getpeername shutdown socketpair
+    clock_gettime clock_nanosleep nanosleep rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack
+    restart_syscall getpid gettid tgkill kill exit exit_group execve wait4 waitid
+";
 const CHILD_VARIABLE: &str = "CRRD_TEST_CHILD";
 
 fn repository() -> &'static Path {
@@ -76,6 +91,55 @@ fn a_softened_unit_is_noticed() {
         return;
     };
     assert!(!hardened, "{said}");
+}
+
+/// Members of a set of system calls, sets within it resolved; `None` where systemd is not installed.
+fn calls_of(set: &str) -> Option<BTreeSet<String>> {
+    let (known, said) = analyse(&["syscall-filter"], Path::new(set))?;
+    assert!(known, "{set}: {said}");
+    let mut calls = BTreeSet::new();
+    let words = said.lines().filter(|line| line.starts_with(' ')).map(str::trim);
+    for word in words.filter(|word| !word.starts_with('#')) {
+        match word.starts_with('@') {
+            true => calls.extend(calls_of(word)?),
+            false => drop(calls.insert(word.to_owned())),
+        }
+    }
+    Some(calls)
+}
+
+/// The system calls that a unit's filter leaves, as systemd reads it: the first line allows, those
+/// with `~` take away, later ones give back.
+fn calls_left(unit: &str) -> Option<BTreeSet<String>> {
+    let mut left = BTreeSet::new();
+    for filter in unit.lines().filter_map(|line| line.strip_prefix("SystemCallFilter=")) {
+        let (takes, words) = filter.strip_prefix('~').map_or((false, filter), |rest| (true, rest));
+        for word in words.split_whitespace() {
+            let calls = match word.starts_with('@') {
+                true => calls_of(word)?,
+                false => BTreeSet::from([word.to_owned()]),
+            };
+            match takes {
+                true => left.retain(|call| !calls.contains(call)),
+                false => left.extend(calls),
+            }
+        }
+    }
+    Some(left)
+}
+
+#[test]
+fn the_filter_of_system_calls_leaves_what_the_program_needs_and_no_more_of_what_it_denies() {
+    let unit = std::fs::read_to_string(repository().join("systemd/crrd.service")).unwrap();
+    let Some(left) = calls_left(&unit) else { return };
+    let mut missing: Vec<&str> = CALLS_NEEDED.split_whitespace().collect();
+    missing.retain(|call| !left.contains(*call));
+    assert!(missing.is_empty(), "the unit denies {missing:?}");
+    let denied = ["@privileged", "@resources", "@mount", "@debug", "@module", "@reboot"];
+    let denied = denied.into_iter().flat_map(|set| calls_of(set).unwrap());
+    // systemd's own sets overlap: only what is given back by name may be left of them.
+    let given_back: BTreeSet<String> = denied.filter(|call| left.contains(call)).collect();
+    assert_eq!(given_back, BTreeSet::from(["sched_setaffinity".to_owned()]));
 }
 
 #[test]

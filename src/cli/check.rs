@@ -113,7 +113,10 @@ pub fn examine(file: &Path) -> Vec<Check> {
     checks.push(Check::of("engine", engine.map(|(spec, _)| describe(&spec))));
     let (inference, outcome) = Inference::of(&config);
     checks.push(Check { name: "inference", outcome });
-    let core = config.inference.core.map(|core| inference::core(core, cores::allowed()));
+    let core = config.inference.core.map(|core| {
+        // Tried, not only looked up: the unit's filter of system calls may forbid it.
+        inference::core(core, cores::allowed(), || cores::try_keep_to(core))
+    });
     checks.extend(core.map(|outcome| Check { name: "core", outcome }));
     if let Some(spec) = &spec {
         checks.push(Check::of("recipes", recipes(&config.recipes, spec)));

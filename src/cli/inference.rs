@@ -47,17 +47,32 @@ enum Plan {
     NoGpu,
 }
 
-/// Whether the inspection can keep to this processor, of those that there are.
-pub(super) fn core(core: usize, allowed: io::Result<Vec<usize>>) -> Outcome {
-    match allowed {
-        Ok(allowed) if allowed.contains(&core) => {
-            Outcome::Ok(format!("the inspection keeps to processor {core} of {allowed:?}"))
+/// Whether the inspection can keep to this processor, of those that there are; `try_it` does it on a
+/// thread of its own.
+pub(super) fn core(
+    core: usize,
+    allowed: io::Result<Vec<usize>>,
+    try_it: impl FnOnce() -> io::Result<()>,
+) -> Outcome {
+    let allowed = match allowed {
+        Ok(allowed) => allowed,
+        Err(error) => {
+            return Outcome::Warn(format!("inference.core: processors are not told: {error}"));
         }
-        Ok(allowed) => Outcome::Warn(format!(
+    };
+    if !allowed.contains(&core) {
+        return Outcome::Warn(format!(
             "inference.core = {core}: this program has the processors {allowed:?}, so the \
              inspection will run on any of them; name one of these, or leave the field out"
+        ));
+    }
+    match try_it() {
+        Ok(()) => Outcome::Ok(format!("the inspection keeps to processor {core} of {allowed:?}")),
+        Err(error) => Outcome::Warn(format!(
+            "inference.core = {core}: the system does not let this program choose a processor \
+             ({error}), so the inspection will run on any of {allowed:?}; allow the system call with \
+             SystemCallFilter=sched_setaffinity in the unit, or leave the field out"
         )),
-        Err(error) => Outcome::Warn(format!("inference.core: processors are not told: {error}")),
     }
 }
 
@@ -251,6 +266,17 @@ mod tests {
         for word in words {
             assert!(text.contains(word), "{text:?} does not say {word:?}");
         }
+    }
+
+    #[test]
+    fn a_processor_that_must_not_be_chosen_is_a_warning_with_the_remedy() {
+        let outcome = |result: fn() -> io::Result<()>| core(3, Ok(vec![2, 3]), result);
+        assert!(matches!(outcome(|| Ok(())), Outcome::Ok(_)));
+        // What the kernel answers under a filter of system calls.
+        let Outcome::Warn(text) = outcome(|| Err(io::Error::from_raw_os_error(1))) else {
+            panic!("forbidden is not fine")
+        };
+        says(&text, &["SystemCallFilter=sched_setaffinity", "not permitted", "[2, 3]"]);
     }
 
     #[test]

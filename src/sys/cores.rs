@@ -33,6 +33,17 @@ pub fn keep_to(core: usize) -> io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
+/// Whether [`keep_to`] would work, found out by a thread that does it and ends. What the kernel
+/// lists as allowed is no proof: a filter of system calls may forbid to choose among them.
+///
+/// # Errors
+/// As [`keep_to`], or when there can be no thread.
+pub fn try_keep_to(core: usize) -> io::Result<()> {
+    let trial = std::thread::Builder::new().name("crrd-core".to_owned());
+    let ended = trial.spawn(move || keep_to(core))?.join();
+    ended.unwrap_or_else(|_| Err(io::Error::other("the trial panicked")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +61,14 @@ mod tests {
             (allowed().unwrap(), apart(|| allowed().unwrap()))
         });
         assert_eq!((own, child), (vec![last], vec![last]));
+    }
+
+    #[test]
+    fn a_trial_tells_and_moves_nobody() {
+        let (before, last) = (allowed().unwrap(), *allowed().unwrap().last().unwrap());
+        try_keep_to(last).unwrap();
+        assert!(try_keep_to(1_000_000).is_err());
+        assert_eq!(allowed().unwrap(), before);
     }
 
     #[test]
