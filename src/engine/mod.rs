@@ -31,7 +31,7 @@ pub use kept::{KeptEngine, Retries, Stopper, Workshop};
 pub use onnxruntime::OrtEngine;
 pub use open::{Backend, Gpu, open, open_many, open_serving};
 pub use scripted::ScriptedEngine;
-pub use selfcheck::{SelfCheck, measure, self_check, self_check_within};
+pub use selfcheck::{SelfCheck, measure, self_check};
 pub use tensorrt::TensorRtEngine;
 
 use std::sync::Arc;

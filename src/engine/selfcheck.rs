@@ -47,14 +47,14 @@ impl SelfCheck {
     }
 }
 
-/// Runs the golden pictures of `bundle` through `engine` and tells how far it is from their answers.
+/// Runs the golden pictures of `bundle` through `engine` and tells how far it is from their answers,
+/// and how far an engine of its arithmetic may be.
 ///
 /// # Errors
 /// The engine's own error when it fails.
 pub fn measure(engine: &mut dyn Engine, bundle: &Bundle) -> Result<SelfCheck, EngineError> {
-    let golden = bundle.golden();
-    let allowed = bundle.manifest().golden.tolerance * golden.range();
-    compare(golden.cases(), allowed, |input, map| engine.infer(input, map))
+    let allowed = engine.spec().precision.diff_allowed(bundle);
+    compare(bundle.golden().cases(), allowed, |input, map| engine.infer(input, map))
 }
 
 /// Gives the inputs of `cases` to `run` and tells how far it is from their answers.
@@ -80,23 +80,10 @@ pub(super) fn compare(
 /// Runs the golden pictures of `bundle` through `engine`, which must give their answers.
 ///
 /// # Errors
-/// `SelfCheck` with the measured differences when they exceed the bundle's tolerance or are not
-/// finite; the engine's own error when it fails.
+/// `SelfCheck` with the measured differences when they exceed what the engine's arithmetic is allowed or
+/// are not finite; the engine's own error when it fails.
 pub fn self_check(engine: &mut dyn Engine, bundle: &Bundle) -> Result<SelfCheck, EngineError> {
-    let allowed = bundle.manifest().golden.tolerance * bundle.golden().range();
-    self_check_within(engine, bundle, allowed)
-}
-
-/// The same for an engine of another arithmetic: within `diff_allowed`, in units of the map.
-///
-/// # Errors
-/// As [`self_check`].
-pub fn self_check_within(
-    engine: &mut dyn Engine,
-    bundle: &Bundle,
-    diff_allowed: f32,
-) -> Result<SelfCheck, EngineError> {
-    let found = SelfCheck { diff_allowed, ..measure(engine, bundle)? };
+    let found = measure(engine, bundle)?;
     found.check(bundle.place()).map(|()| found)
 }
 
@@ -115,6 +102,31 @@ fn worse(a: f32, b: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::bundle::BundleSource;
+    use crate::engine::{ModelSpec, ScriptedEngine};
+    use crate::frame::Precision;
+
+    #[test]
+    fn an_engine_is_held_to_the_tolerance_of_its_own_arithmetic() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/engines/demo");
+        let bundle = Bundle::load(&BundleSource::Dir(folder.into())).unwrap();
+        // Wrong by half a percent of the range: good for 16 bits, and a fault in 32.
+        let off = 0.005 * bundle.golden().range();
+        let checked = |precision| {
+            let spec = ModelSpec { precision, ..bundle.spec() };
+            let cases = bundle.golden().cases().to_vec();
+            let mut engine = ScriptedEngine::new(spec, move |input, map| {
+                let case = cases.iter().find(|case| case.image == input).unwrap();
+                map.values.iter_mut().zip(&case.map).for_each(|(v, golden)| *v = golden + off);
+                map.score = case.score + off;
+                Ok(())
+            });
+            self_check(&mut engine, &bundle)
+        };
+        let found = checked(Precision::Fp16).unwrap();
+        assert_eq!(found.diff_allowed, bundle.half_diff_allowed());
+        assert_eq!(checked(Precision::Fp32).unwrap_err().kind(), EngineErrorKind::SelfCheck);
+    }
 
     #[test]
     fn a_nan_anywhere_makes_the_difference_nan() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::tool;
 use crate::engine::Backend;
 use crate::engine::tensorrt::{DeviceInfo, TensorRt};
+use crate::frame::Precision;
 
 /// Longest wait for a program that tells clocks; they answer at once or hang with their driver.
 const TOOL_WAIT: Duration = Duration::from_secs(5);
@@ -15,20 +16,27 @@ temperature.gpu,power.draw,power.limit";
 
 /// One line a fact, as they are now.
 pub(super) fn lines(backend: &Backend) -> Vec<String> {
-    let mut lines = Vec::new();
-    match backend {
-        Backend::Cpu => lines.push("backend  tract on one thread".to_owned()),
-        Backend::Ort => lines.push("backend  onnxruntime on one thread".to_owned()),
-        Backend::TensorRt(gpu) | Backend::Auto(gpu) => {
-            if let Ok(tensorrt) = TensorRt::open(gpu.library_dir.as_deref()) {
-                lines.push(format!("backend  {} in {}", tensorrt.version(), gpu.precision));
-                lines.extend(tensorrt.device().map(device));
-            }
-            lines.extend(gpu_state());
-        }
+    let mut lines = self::backend(backend);
+    if let Backend::TensorRt(_) | Backend::Auto(_) = backend {
+        lines.extend(gpu_state());
     }
     lines.extend(cpu_clock());
     lines.extend(device_clocks());
+    lines
+}
+
+/// What runs the model, in which arithmetic, and the device where it is not the processor.
+pub(super) fn backend(backend: &Backend) -> Vec<String> {
+    let gpu = match backend {
+        Backend::Cpu => return vec![format!("backend  tract on one thread in {}", Precision::Fp32)],
+        Backend::Ort => {
+            return vec![format!("backend  onnxruntime on one thread in {}", Precision::Fp32)];
+        }
+        Backend::TensorRt(gpu) | Backend::Auto(gpu) => gpu,
+    };
+    let Ok(tensorrt) = TensorRt::open(gpu.library_dir.as_deref()) else { return Vec::new() };
+    let mut lines = vec![format!("backend  {} in {}", tensorrt.version(), gpu.precision)];
+    lines.extend(tensorrt.device().map(device));
     lines
 }
 
