@@ -66,7 +66,8 @@ fn unit_in(dir: &Path, drop_in: Option<&str>) -> PathBuf {
 
 #[test]
 fn the_unit_is_valid_and_hardened_with_and_without_devices() {
-    for drop_in in [None, Some("jetson.conf"), Some("gige.conf"), Some("camera.conf")] {
+    let drop_ins = ["jetson.conf", "nvidia.conf", "gige.conf", "camera.conf"];
+    for drop_in in [None].into_iter().chain(drop_ins.map(Some)) {
         let dir = tempfile::tempdir().unwrap();
         let unit = unit_in(dir.path(), drop_in);
         let Some((valid, said)) = analyse(&["verify", "--man=no"], &unit) else { return };
@@ -152,7 +153,7 @@ fn the_groups_the_units_name_are_made_by_sysusers() {
         .filter_map(|l| l.split_whitespace().nth(1))
         .collect();
     let mut named = 0;
-    for file in ["crrd.service", "jetson.conf", "gige.conf", "camera.conf"] {
+    for file in ["crrd.service", "jetson.conf", "nvidia.conf", "gige.conf", "camera.conf"] {
         for line in read(file).unwrap().lines() {
             let Some((key, value)) = line.split_once('=') else { continue };
             if !["User", "Group", "SupplementaryGroups"].contains(&key) {

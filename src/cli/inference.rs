@@ -12,7 +12,7 @@ use crate::config::{self, CameraSource, ValidConfig};
 use crate::engine::bundle::Bundle;
 use crate::engine::graph::CameraFrames;
 use crate::engine::tensorrt::{Target, TensorRt};
-use crate::engine::{Backend, EngineError, Gpu};
+use crate::engine::{self, Backend, EngineError, Gpu};
 use crate::frame::Precision;
 
 /// What will run the model of a station.
@@ -92,17 +92,16 @@ impl<'a> Inference<'a> {
             }
             Backend::TensorRt(gpu) | Backend::Auto(gpu) => gpu,
         };
-        let found = TensorRt::open(gpu.library_dir.as_deref());
+        let found = engine::on_gpu(gpu.library_dir.as_deref());
         let mut this = Self { gpu: Some(gpu), ..without };
         let outcome = match found {
-            Ok(tensorrt) if tensorrt.device().is_some() => {
+            Ok(tensorrt) => {
                 let text = this.on_gpu(&tensorrt);
                 this.tensorrt = Some(tensorrt);
                 Outcome::Ok(text)
             }
-            Ok(tensorrt) if this.needs_gpu() => Outcome::Fail(tensorrt.no_gpu().to_string()),
             Err(e) if this.needs_gpu() => Outcome::Fail(e.chain()),
-            _ => Outcome::Ok("on the CPU: there is no TensorRT with a GPU here".to_owned()),
+            Err(e) => on_cpu(&e.chain(), engine::nvidia_gpu()),
         };
         (this, outcome)
     }
@@ -170,6 +169,18 @@ impl<'a> Inference<'a> {
             read_in_place(&frames, &plan, &command)
         };
         cameras.map(outcome).collect()
+    }
+}
+
+/// Why the CPU runs the model where `auto` may choose; `there` is the GPU that is not used then.
+fn on_cpu(why: &str, there: Option<&str>) -> Outcome {
+    match there {
+        None => Outcome::Ok(format!("on the CPU: {why}")),
+        Some(there) => Outcome::Warn(format!(
+            "on the CPU, though there is {there}: {why}. For the GPU install TensorRT with its ONNX parser, \
+             and let the service see the device files (systemd/jetson.conf or systemd/nvidia.conf as a \
+             drop-in); where the CPU is meant, set inference.backend = \"cpu\""
+        )),
     }
 }
 
@@ -266,6 +277,17 @@ mod tests {
         for word in words {
             assert!(text.contains(word), "{text:?} does not say {word:?}");
         }
+    }
+
+    #[test]
+    fn a_gpu_that_is_there_and_not_used_is_a_warning_with_cause_and_remedy() {
+        let why = "there is no CUDA device that can be used: CUDA_ERROR_NO_DEVICE";
+        let Outcome::Warn(text) = on_cpu(why, Some("an NVIDIA Jetson")) else {
+            panic!("nobody would learn of it")
+        };
+        says(&text, &[why, "an NVIDIA Jetson", "jetson.conf", "nvidia.conf", "backend = \"cpu\""]);
+        let Outcome::Ok(text) = on_cpu(why, None) else { panic!("there is nothing to mend") };
+        says(&text, &["on the CPU", why]);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod numbers;
 #[cfg(feature = "ort")]
 mod onnxruntime;
 mod open;
+mod present;
 mod scripted;
 mod selfcheck;
 pub mod tensorrt;
@@ -29,7 +30,8 @@ pub use happening::Happening;
 pub use kept::{KeptEngine, Retries, Stopper, Workshop};
 #[cfg(feature = "ort")]
 pub use onnxruntime::OrtEngine;
-pub use open::{Backend, Gpu, open, open_many, open_serving};
+pub use open::{Backend, Gpu, on_gpu, open, open_many, open_serving};
+pub use present::nvidia_gpu;
 pub use scripted::ScriptedEngine;
 pub use selfcheck::{SelfCheck, measure, self_check};
 pub use tensorrt::TensorRtEngine;

@@ -1,12 +1,12 @@
 //! From a bundle to a proved engine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::bundle::{Bundle, BundleSource};
 use super::tensorrt::{BuildControl, Readers, Target, TensorRt};
 use super::{
     CpuEngine, Engine, EngineError, EngineErrorKind, KeptEngine, ModelSpec, Retries, Stopper,
-    Workshop,
+    Workshop, nvidia_gpu,
 };
 use crate::frame::Precision;
 
@@ -20,7 +20,7 @@ pub enum Backend {
     Ort,
     /// TensorRT on an NVIDIA GPU; an engine that is not there yet is built first.
     TensorRt(Gpu),
-    /// TensorRT when it and a GPU are there, else the CPU.
+    /// TensorRT when it and a GPU are there, else the CPU; the log says why.
     Auto(Gpu),
 }
 
@@ -43,7 +43,7 @@ pub struct Gpu {
 /// # Errors
 /// See [`Bundle::load`], [`CpuEngine::load`], [`TensorRt::engine`] and [`super::self_check`].
 pub fn open(source: &BundleSource, backend: Backend) -> Result<Box<dyn Engine>, EngineError> {
-    load(&Bundle::load(source)?, &backend)
+    load(&Bundle::load(source)?, &decided(backend))
 }
 
 /// The same, `count` times over one loaded model: one engine for each worker thread, the weights
@@ -57,6 +57,7 @@ pub fn open_many(
     count: usize,
 ) -> Result<Vec<Box<dyn Engine>>, EngineError> {
     let bundle = Bundle::load(source)?;
+    let backend = decided(backend);
     if backend == Backend::Cpu {
         let first = CpuEngine::load(&bundle)?;
         let mut engines: Vec<Box<dyn Engine>> = Vec::with_capacity(count);
@@ -67,6 +68,41 @@ pub fn open_many(
         return Ok(engines);
     }
     (0..count.max(1)).map(|_| load(&bundle, &backend)).collect()
+}
+
+/// TensorRT with a GPU to run on.
+///
+/// # Errors
+/// As [`TensorRt::open`], and when there is no GPU.
+pub fn on_gpu(library_dir: Option<&Path>) -> Result<TensorRt, EngineError> {
+    let tensorrt = TensorRt::open(library_dir)?;
+    if tensorrt.device().is_none() {
+        return Err(tensorrt.no_gpu());
+    }
+    Ok(tensorrt)
+}
+
+/// The backend with the choice made that `auto` leaves.
+fn decided(backend: Backend) -> Backend {
+    match backend {
+        Backend::Auto(gpu) => match on_gpu(gpu.library_dir.as_deref()) {
+            Ok(_) => Backend::TensorRt(gpu),
+            Err(e) => {
+                tell_of_cpu(&e);
+                Backend::Cpu
+            }
+        },
+        other => other,
+    }
+}
+
+/// Says why no GPU runs the model: where there is one, that is seldom what somebody wanted.
+fn tell_of_cpu(why: &EngineError) {
+    let why = why.chain();
+    match nvidia_gpu() {
+        Some(there) => tracing::warn!(there, why, "the CPU runs the model, and not the GPU"),
+        None => tracing::info!(why, "the CPU runs the model"),
+    }
 }
 
 /// The engine of a station: proved, and made again when it fails ([`KeptEngine`]). Where one for the
@@ -87,10 +123,12 @@ pub fn open_serving(
         Backend::Cpu | Backend::Ort => return open(source, backend),
     };
     let bundle = Bundle::load(source)?;
-    let tensorrt = match (TensorRt::open(gpu.library_dir.as_deref()), &backend) {
-        (Ok(tensorrt), _) if tensorrt.device().is_some() => tensorrt,
-        (Ok(_) | Err(_), Backend::Auto(_)) => return cpu(&bundle),
-        (Ok(tensorrt), _) => return Err(tensorrt.no_gpu()),
+    let tensorrt = match (on_gpu(gpu.library_dir.as_deref()), &backend) {
+        (Ok(tensorrt), _) => tensorrt,
+        (Err(e), Backend::Auto(_)) => {
+            tell_of_cpu(&e);
+            return cpu(&bundle);
+        }
         (Err(e), _) => return Err(e),
     };
     let spec = ModelSpec { precision: gpu.precision, ..bundle.spec() };
@@ -173,16 +211,11 @@ fn cpu(bundle: &Bundle) -> Result<Box<dyn Engine>, EngineError> {
 fn load(bundle: &Bundle, backend: &Backend) -> Result<Box<dyn Engine>, EngineError> {
     match backend {
         Backend::Cpu => cpu(bundle),
-        Backend::TensorRt(gpu) => {
+        // What `auto` means was decided before.
+        Backend::TensorRt(gpu) | Backend::Auto(gpu) => {
             let tensorrt = TensorRt::open(gpu.library_dir.as_deref())?;
             Ok(Box::new(tensorrt.engine(pictures(bundle, gpu), &gpu.plans_dir)?))
         }
-        Backend::Auto(gpu) => match TensorRt::open(gpu.library_dir.as_deref()) {
-            Ok(tensorrt) if tensorrt.device().is_some() => {
-                Ok(Box::new(tensorrt.engine(pictures(bundle, gpu), &gpu.plans_dir)?))
-            }
-            _ => cpu(bundle),
-        },
         #[cfg(feature = "ort")]
         Backend::Ort => Ok(Box::new(super::OrtEngine::load(bundle)?)),
         #[cfg(not(feature = "ort"))]
@@ -191,5 +224,51 @@ fn load(bundle: &Bundle, backend: &Backend) -> Result<Box<dyn Engine>, EngineErr
             "this program was built without onnxruntime: use the backend `cpu`, or build with \
              `--features ort`",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Said(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Said {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_log_says_once_why_auto_takes_the_cpu() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/engines/demo");
+        let source = BundleSource::Dir(folder.into());
+        // No library in it: TensorRT is not there, whatever this machine has.
+        let empty = tempfile::tempdir().unwrap();
+        let gpu = Gpu { library_dir: Some(empty.path().to_owned()), ..Gpu::default() };
+        let log = |opens: &dyn Fn(Backend)| {
+            let said = Said::default();
+            let writer = said.clone();
+            let subscriber =
+                tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+            tracing::subscriber::with_default(subscriber, || opens(Backend::Auto(gpu.clone())));
+            let text = said.0.lock().unwrap().clone();
+            String::from_utf8(text).unwrap()
+        };
+        let serving = log(&|backend| drop(open_serving(&source, backend, true).unwrap()));
+        let tools = log(&|backend| drop(open_many(&source, backend, 2).unwrap()));
+        for text in [serving, tools] {
+            assert_eq!(text.matches("the CPU runs the model").count(), 1, "{text}");
+            assert!(text.contains("no TensorRT here"), "{text}");
+        }
     }
 }

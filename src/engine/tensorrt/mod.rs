@@ -78,8 +78,9 @@ impl TensorRt {
     /// `Backend` when one of them is missing or of a version that is not supported; the message
     /// says which and what to do.
     pub fn open(folder: Option<&Path>) -> Result<Self, EngineError> {
+        let device = Device::open();
         let library = Library::open(folder)?;
-        let device = match Device::open() {
+        let device = match device {
             Ok(device) => Some(device),
             Err(_) if library.version().family == Family::Rtx => None,
             Err(e) => return Err(e),
