@@ -30,7 +30,7 @@ pub use happening::Happening;
 pub use kept::{KeptEngine, Retries, Stopper, Workshop};
 #[cfg(feature = "ort")]
 pub use onnxruntime::OrtEngine;
-pub use open::{Backend, Gpu, on_gpu, open, open_many, open_serving};
+pub use open::{Backend, Gpu, on_gpu, open, open_many, open_serving, open_watched};
 pub use present::nvidia_gpu;
 pub use scripted::ScriptedEngine;
 pub use selfcheck::{SelfCheck, measure, self_check};

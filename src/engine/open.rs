@@ -43,7 +43,7 @@ pub struct Gpu {
 /// # Errors
 /// See [`Bundle::load`], [`CpuEngine::load`], [`TensorRt::engine`] and [`super::self_check`].
 pub fn open(source: &BundleSource, backend: Backend) -> Result<Box<dyn Engine>, EngineError> {
-    load(&Bundle::load(source)?, &decided(backend))
+    load(&Bundle::load(source)?, &decided(backend), &BuildControl::default())
 }
 
 /// The same, `count` times over one loaded model: one engine for each worker thread, the weights
@@ -56,6 +56,19 @@ pub fn open_many(
     backend: Backend,
     count: usize,
 ) -> Result<Vec<Box<dyn Engine>>, EngineError> {
+    open_watched(source, backend, count, &BuildControl::default())
+}
+
+/// The same, whose build, where there is one, `control` watches and may end.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_watched(
+    source: &BundleSource,
+    backend: Backend,
+    count: usize,
+    control: &BuildControl,
+) -> Result<Vec<Box<dyn Engine>>, EngineError> {
     let bundle = Bundle::load(source)?;
     let backend = decided(backend);
     if backend == Backend::Cpu {
@@ -67,7 +80,7 @@ pub fn open_many(
         engines.push(Box::new(first));
         return Ok(engines);
     }
-    (0..count.max(1)).map(|_| load(&bundle, &backend)).collect()
+    (0..count.max(1)).map(|_| load(&bundle, &backend, control)).collect()
 }
 
 /// TensorRT with a GPU to run on.
@@ -208,12 +221,17 @@ fn cpu(bundle: &Bundle) -> Result<Box<dyn Engine>, EngineError> {
     Ok(Box::new(CpuEngine::load(bundle)?))
 }
 
-fn load(bundle: &Bundle, backend: &Backend) -> Result<Box<dyn Engine>, EngineError> {
+fn load(
+    bundle: &Bundle,
+    backend: &Backend,
+    control: &BuildControl,
+) -> Result<Box<dyn Engine>, EngineError> {
     match backend {
         Backend::Cpu => cpu(bundle),
         // What `auto` means was decided before.
         Backend::TensorRt(gpu) | Backend::Auto(gpu) => {
             let tensorrt = TensorRt::open(gpu.library_dir.as_deref())?;
+            let tensorrt = tensorrt.controlled_by(control.clone());
             Ok(Box::new(tensorrt.engine(pictures(bundle, gpu), &gpu.plans_dir)?))
         }
         #[cfg(feature = "ort")]

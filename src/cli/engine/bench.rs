@@ -8,7 +8,7 @@ use super::trtexec::{self, Measured, Quantiles};
 use super::{EngineArgs, machine};
 use crate::engine::bundle::Bundle;
 use crate::engine::tensorrt::{Target, TensorRt};
-use crate::engine::{self, Backend, Gpu};
+use crate::engine::{Backend, Gpu};
 use crate::frame::AnomalyMap;
 use crate::sys::clock::{Clock, RealClock};
 
@@ -36,7 +36,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let source = args.engine.source();
     let bundle = Bundle::load(&source)?;
-    let mut opened = engine::open(&source, args.engine.backend())?;
+    let mut opened = args.engine.open_one()?;
     let spec = opened.spec().clone();
     let mut map = AnomalyMap::unwritten(spec.map_width, spec.map_height);
     let runs = args.runs as usize;

@@ -13,14 +13,16 @@ mod trtexec;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::assets;
 use crate::config::EngineSource;
 use crate::engine::bundle::{Bundle, BundleSource};
+use crate::engine::tensorrt::BuildControl;
 use crate::engine::{self, Backend, Engine, Gpu};
 use crate::frame::{AnomalyMap, Precision};
 use crate::sys::clock::{Clock, RealClock};
+use crate::sys::shutdown::Shutdown;
 pub(super) use build::command as build_command;
 
 /// The word that names the engine and the limits inside the program; a folder of this name is
@@ -125,12 +127,21 @@ impl EngineArgs {
         }
     }
 
-    /// Opens `count` engines, each proved by the golden pictures or sharing the proved model.
+    /// Opens `count` engines, each proved by the golden pictures or sharing the proved model. One that
+    /// has to be built for the GPU first shows how that goes, since it takes minutes.
     ///
     /// # Errors
     /// As [`engine::open_many`].
     pub fn open(&self, count: usize) -> Result<Vec<Box<dyn Engine>>> {
-        Ok(engine::open_many(&self.source(), self.backend(), count)?)
+        let (source, backend) = (self.source(), self.backend());
+        let control = BuildControl::default();
+        let open = || engine::open_watched(&source, backend, count, &control);
+        let opened = match self.backend {
+            // Ctrl-C ends a tool at once, as ever: nothing half-built stays.
+            BackendName::TensorRt => progress::watched(&control, &Shutdown::manual(), open),
+            BackendName::Cpu | BackendName::Ort => open(),
+        };
+        Ok(opened?)
     }
 
     /// Opens one engine.
@@ -138,7 +149,7 @@ impl EngineArgs {
     /// # Errors
     /// As [`engine::open`].
     pub fn open_one(&self) -> Result<Box<dyn Engine>> {
-        Ok(engine::open(&self.source(), self.backend())?)
+        self.open(1)?.pop().context("no engine was opened")
     }
 }
 

@@ -66,7 +66,8 @@ fn words(phases: &[Phase]) -> String {
     };
     let path: Vec<String> = phases.iter().map(one).collect();
     match path.is_empty() {
-        true => "building; Ctrl-C ends it, nothing half-built stays".to_owned(),
+        // No phase was begun: a kept engine is being loaded, or a model parsed.
+        true => "making the engine ready; Ctrl-C ends it, nothing half-built stays".to_owned(),
         false => format!("building: {}; Ctrl-C ends it", path.join(", ")),
     }
 }
@@ -78,7 +79,7 @@ mod tests {
     #[test]
     fn phases_are_told_with_their_steps() {
         let phase = |name: &str, done, steps| Phase { name: name.to_owned(), done, steps };
-        assert!(words(&[]).starts_with("building; Ctrl-C"));
+        assert!(words(&[]).starts_with("making the engine ready; Ctrl-C"));
         let phases = [phase("Building Engine", 2, 5), phase("Tactics", 7, 40), phase("Link", 0, 1)];
         assert_eq!(
             words(&phases),
