@@ -2,9 +2,10 @@
 //!
 //! TensorRT is C++ without a C interface. Each public object is `{vtable, mImpl}`, and its methods
 //! forward to slots of the vtable of `mImpl` (`apiv::V*` in `NvInferImpl.h`); slots 0 and 1 of every
-//! vtable are the destructors. The numbers were counted in the headers of 10.0.1 to 10.16 and of
-//! 11.0 to 11.4 (TensorRT-RTX 1.5 to 1.7 has those of 11): within a major version they are the same
-//! in all of them. What is used here only was counted; nothing else of the interface is touched.
+//! vtable are the destructors. The numbers were counted in the public headers, of 10.0.0 to 10.16, 11.0 and
+//! 11.1 (`tests/rtx/slots.py`, docs/logs/slots.txt): within a major version they are the same in all of them.
+//! TensorRT-RTX 1.5 to 1.7 has those of 11; why 11.2 to 11.4 are taken without headers: ADR 0013. What is
+//! used here only was counted; nothing else of the interface is touched.
 
 /// Slots of one major version.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The progress monitor that the builder calls: `IProgressMonitor`, an object with a vtable of our own.
 //!
-//! It is the same in all headers of 10.0 to 10.16 and of 11.0 and 11.1: the two methods of a versioned
-//! interface, the destructors, then its own three.
+//! It is the same in all public headers, 10.0 to 10.16 and 11.0 and 11.1 (docs/logs/slots.txt; of 11.2 to
+//! 11.4 there are none, see ADR 0013): the two methods of a versioned interface, the destructors, then its own three.
 
 use std::ffi::{CStr, c_char, c_void};
 
