@@ -1,19 +1,22 @@
 """Does the GPU read the station's frames in place fast enough? Bandwidth of mapped pinned memory.
 
 Written without a GPU and NOT RUN on one yet. Nothing but Python and the CUDA driver is needed: the
-driver's functions are called by ctypes. A frame-sized block of host memory, allocated as the
-station allocates its ring (page-locked, mapped into the GPU's addresses), is read by the copy
-engine into device memory; a pageable block copied the ordinary way is the comparison. On a Jetson
-both are the same DRAM, on a desktop card the bus lies between them.
+driver's functions are called by ctypes. A frame-sized block of host memory that is page-locked and mapped
+into the GPU's addresses is read by the copy engine into device memory, got in both ways that the station
+uses: registered (cuMemHostRegister on ordinary pages, as the buffers of its cameras are) and allocated
+(cuMemHostAlloc, as an engine's own input and outputs are). A pageable block copied the ordinary way is the
+comparison. On a Jetson all are the same DRAM, on a desktop card the bus lies between them.
 
     python3 benches/gpu/bandwidth.py
 """
 
 import ctypes
+import mmap
 import sys
 
 # cuda.h
 MEMHOSTALLOC_DEVICEMAP = 2
+MEMHOSTREGISTER_DEVICEMAP = 2
 ROUNDS = 200
 # Bytes of one frame.
 FRAMES = {
@@ -51,8 +54,17 @@ class Cuda:
         self.call("cuMemAlloc_v2", ctypes.byref(pointer), ctypes.c_size_t(size))
         return pointer
 
-    def mapped(self, size):
-        """Mapped pinned memory as (host, device) addresses."""
+    def registered(self, size):
+        """Whole ordinary pages, registered: their (host, device) addresses, and the pages to keep."""
+        pages = mmap.mmap(-1, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
+        host, device = ctypes.c_void_p(ctypes.addressof(ctypes.c_uint8.from_buffer(pages))), ctypes.c_uint64()
+        flags = ctypes.c_uint(MEMHOSTREGISTER_DEVICEMAP)
+        self.call("cuMemHostRegister_v2", host, ctypes.c_size_t(len(pages)), flags)
+        self.call("cuMemHostGetDevicePointer_v2", ctypes.byref(device), host, 0)
+        return host, device, pages
+
+    def allocated(self, size):
+        """Memory of the driver as (host, device) addresses."""
         host, device = ctypes.c_void_p(), ctypes.c_uint64()
         flags = ctypes.c_uint(MEMHOSTALLOC_DEVICEMAP)
         self.call("cuMemHostAlloc", ctypes.byref(host), ctypes.c_size_t(size), flags)
@@ -79,18 +91,23 @@ class Cuda:
 def main():
     cuda = Cuda()
     print(cuda.name)
-    print("| frame | mapped pinned | pageable |")
-    print("| --- | --- | --- |")
+    print("| frame | registered | allocated | pageable |")
+    print("| --- | --- | --- | --- |")
     for name, size in FRAMES.items():
-        target, (host, source) = cuda.device(size), cuda.mapped(size)
+        target, length = cuda.device(size), ctypes.c_size_t(size)
+        read = lambda source: cuda.milliseconds(lambda: cuda.call("cuMemcpyDtoDAsync_v2", target, source, length, None))
+        host, source, pages = cuda.registered(size)
         ctypes.memset(host, 1, size)
+        registered_ms = read(source)
+        cuda.call("cuMemHostUnregister", host)
+        host, source = cuda.allocated(size)
+        ctypes.memset(host, 1, size)
+        allocated_ms = read(source)
+        cuda.call("cuMemFreeHost", host)
         pageable = (ctypes.c_uint8 * size)()
-        length = ctypes.c_size_t(size)
-        pinned_ms = cuda.milliseconds(lambda: cuda.call("cuMemcpyDtoDAsync_v2", target, source, length, None))
         pageable_ms = cuda.milliseconds(lambda: cuda.call("cuMemcpyHtoD_v2", target, pageable, length))
         rate = lambda ms: f"{ms:.3f} ms, {size / ms / 1e6:.1f} GB/s"
-        print(f"| {name} | {rate(pinned_ms)} | {rate(pageable_ms)} |")
-        cuda.call("cuMemFreeHost", host)
+        print(f"| {name} | {rate(registered_ms)} | {rate(allocated_ms)} | {rate(pageable_ms)} |")
         cuda.call("cuMemFree_v2", target)
 
 

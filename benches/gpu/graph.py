@@ -5,6 +5,8 @@ Written without a GPU and NOT RUN on one yet (with --provider CPUExecutionProvid
 Python packages onnxruntime-gpu and numpy and the CUDA libraries that it names.
 
     python3 benches/gpu/graph.py engines/demo/model.onnx
+
+`crrd engine export` writes the graph in 16 bits or with a camera's frames as its input (run.sh measures all).
 """
 
 import argparse
