@@ -101,9 +101,10 @@ fn calls_of(set: &str) -> Option<BTreeSet<String>> {
     let mut calls = BTreeSet::new();
     let words = said.lines().filter(|line| line.starts_with(' ')).map(str::trim);
     for word in words.filter(|word| !word.starts_with('#')) {
-        match word.starts_with('@') {
-            true => calls.extend(calls_of(word)?),
-            false => drop(calls.insert(word.to_owned())),
+        if word.starts_with('@') {
+            calls.extend(calls_of(word)?);
+        } else {
+            calls.insert(word.to_owned());
         }
     }
     Some(calls)

@@ -276,7 +276,10 @@ fn the_engine_inside_the_program_proves_itself_and_its_limits_belong_to_it() {
     let shop = Shop::new();
     let done = shop.crrd("engine check --engine demo");
     assert_eq!(done.code, 0, "{}", done.err);
-    says(&done.out, &["embedded engine `demo`", "on one thread in 32 bits", "reproduced", "ms a picture", "ok"]);
+    says(
+        &done.out,
+        &["embedded engine `demo`", "on one thread in 32 bits", "reproduced", "ms a picture", "ok"],
+    );
     let done = shop
         .crrd("inspect --engine demo --calibration demo --class washer data/nut/test/good/000.png");
     // Which verdict is the model's business; that it is one, by these limits, is ours.

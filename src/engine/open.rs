@@ -276,8 +276,7 @@ mod tests {
         let log = |opens: &dyn Fn(Backend)| {
             let said = Said::default();
             let writer = said.clone();
-            let subscriber =
-                tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+            let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
             tracing::subscriber::with_default(subscriber, || opens(Backend::Auto(gpu.clone())));
             let text = said.0.lock().unwrap().clone();
             String::from_utf8(text).unwrap()
