@@ -10,10 +10,10 @@ use super::camera::{CameraArgs, words};
 use super::progress::watched;
 use super::{DEMO, EngineArgs, GpuArgs};
 use crate::config::EngineSource;
-use crate::engine::Gpu;
 use crate::engine::bundle::Bundle;
 use crate::engine::graph::CameraFrames;
-use crate::engine::tensorrt::{self, BuildControl, Target, TensorRt};
+use crate::engine::tensorrt::{self, BuildControl, DeviceInfo, Listed, Target, TensorRt};
+use crate::engine::{self, Gpu};
 use crate::frame::Precision;
 use crate::sys::clock::{Clock, RealClock};
 use crate::sys::shutdown::Shutdown;
@@ -104,6 +104,9 @@ pub(super) struct ListArgs {
     /// Folder of the engines that were built for this GPU
     #[arg(long, value_name = "DIR", default_value = super::PLANS_DIR_DEFAULT)]
     plans: PathBuf,
+    /// Folder of TensorRT's libraries, when the system's loader does not find them
+    #[arg(long, value_name = "DIR")]
+    library_dir: Option<PathBuf>,
 }
 
 /// # Errors
@@ -113,14 +116,37 @@ pub(super) fn list(args: &ListArgs) -> Result<ExitCode> {
     if found.is_empty() {
         println!("no engine was built yet in {}", args.plans.display());
     }
+    // Without a GPU nobody knows which of them are out of use.
+    let tensorrt = engine::on_gpu(args.library_dir.as_deref()).ok();
+    let here = tensorrt.as_ref().and_then(|t| Some((t.version().to_string(), t.device()?.clone())));
     for plan in &found {
-        let says = match &plan.record {
-            Ok(record) => record.key.describe(),
-            Err(e) => format!("cannot be used: {e}"),
-        };
-        println!("{} ({:.1} MB): {says}", plan.path.display(), plan.bytes as f64 / 1e6);
+        listed(plan, here.as_ref()).iter().for_each(|line| println!("{line}"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The lines about one engine; `here` are the library and the GPU of this machine as they are now.
+fn listed(plan: &Listed, here: Option<&(String, DeviceInfo)>) -> Vec<String> {
+    let path = plan.path.display();
+    let line = |says: &str| format!("{path} ({:.1} MB): {says}", plan.bytes as f64 / 1e6);
+    let record = match &plan.record {
+        Ok(record) => record,
+        Err(e) => return vec![line(&format!("cannot be used: {e}"))],
+    };
+    let mut lines = vec![line(&record.key.describe())];
+    if !record.kept_fp32.is_empty() {
+        lines.push(format!("  32 bits  kept by {}", record.kept_fp32.join(", ")));
+    }
+    let gone = |(library, device): &(String, DeviceInfo)| {
+        (library, device) != (&record.key.library, &record.key.device)
+    };
+    if here.is_some_and(gone) {
+        lines.push(format!(
+            "  not used: of another library, driver or GPU than this machine has now. Unless you go back to \
+             it: rm '{path}'"
+        ));
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -128,6 +154,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::engine::tensorrt::{PlanKey, PlanRecord};
     use crate::frame::{Geometry, PixelFormat};
 
     #[derive(clap::Parser)]
@@ -139,6 +166,39 @@ mod tests {
     fn frames(row_bytes: usize, geometry: Geometry) -> CameraFrames {
         let (format, row_bytes) = (PixelFormat::BayerRG8, Some(row_bytes));
         CameraFrames { format, width: 1920, height: 1200, row_bytes, geometry }
+    }
+
+    #[test]
+    fn the_list_tells_kept_layers_and_engines_that_are_out_of_use() {
+        let device = |driver| DeviceInfo {
+            name: "Orin".to_owned(),
+            compute_capability: (8, 7),
+            driver,
+            multiprocessors: 8,
+            memory_bytes: 8 << 30,
+            tegra_release: None,
+        };
+        let key = PlanKey {
+            model_sha256: "0123456789abcdef".repeat(4),
+            library: "TensorRT 10.3.0".to_owned(),
+            device: device(12_060),
+            precision: Precision::Fp16,
+            workspace_bytes_max: 1 << 30,
+            frames: None,
+        };
+        let kept_fp32 = vec!["head".to_owned(), "stem".to_owned()];
+        let record = PlanRecord { key, kept_fp32, golden_diff_max: 0.0 };
+        let plan = Listed { path: "plans/a.plan".into(), bytes: 1_500_000, record: Ok(record) };
+        let lines = |library: &str, driver| {
+            listed(&plan, Some(&(library.to_owned(), device(driver)))).join("\n")
+        };
+        let used = lines("TensorRT 10.3.0", 12_060);
+        assert!(used.contains("(1.5 MB)") && used.contains("kept by head, stem"), "{used}");
+        assert!(!used.contains("not used"), "{used}");
+        for gone in [lines("TensorRT 10.7.0", 12_060), lines("TensorRT 10.3.0", 13_000)] {
+            assert!(gone.contains("not used") && gone.contains("rm 'plans/a.plan'"), "{gone}");
+        }
+        assert!(!listed(&plan, None).join("").contains("not used"), "nobody knows");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::frame::Precision;
 const TOOL_WAIT: Duration = Duration::from_secs(5);
 /// What `nvidia-smi` is asked for.
 const SMI_FIELDS: &str = "--query-gpu=clocks.sm,clocks.max.sm,clocks.mem,clocks.max.mem,\
-temperature.gpu,power.draw,power.limit";
+temperature.gpu,power.draw,power.limit,memory.used,memory.total";
 
 /// One line a fact, as they are now.
 pub(super) fn lines(backend: &Backend) -> Vec<String> {
@@ -28,7 +28,9 @@ pub(super) fn lines(backend: &Backend) -> Vec<String> {
 /// What runs the model, in which arithmetic, and the device where it is not the processor.
 pub(super) fn backend(backend: &Backend) -> Vec<String> {
     let gpu = match backend {
-        Backend::Cpu => return vec![format!("backend  tract on one thread in {}", Precision::Fp32)],
+        Backend::Cpu => {
+            return vec![format!("backend  tract on one thread in {}", Precision::Fp32)];
+        }
         Backend::Ort => {
             return vec![format!("backend  onnxruntime on one thread in {}", Precision::Fp32)];
         }
@@ -73,11 +75,13 @@ fn gpu_state() -> Vec<String> {
 /// The line of `nvidia-smi`, whose fields come in the order asked for.
 fn smi(said: &str) -> Option<String> {
     let fields: Vec<&str> = said.lines().next()?.split(',').map(str::trim).collect();
-    let [sm, sm_max, memory, memory_max, celsius, power, power_max] = fields[..] else {
+    let [sm, sm_max, memory, memory_max, celsius, power, power_max, used, all] = fields[..] else {
         return None;
     };
+    // The engine is still open: its memory is among what is used.
     Some(format!(
-        "GPU      {sm} of {sm_max}, memory {memory} of {memory_max}, {celsius} C, {power} of {power_max}"
+        "GPU      {sm} of {sm_max}, memory {memory} of {memory_max}, {celsius} C, {power} of {power_max}, \
+         {used} of {all} used by all programs"
     ))
 }
 
@@ -122,10 +126,12 @@ mod tests {
 
     #[test]
     fn clocks_and_power_are_read_from_what_the_programs_say() {
-        let said = "1410 MHz, 1980 MHz, 2619 MHz, 2619 MHz, 35, 121.50 W, 700.00 W\n";
+        let said =
+            "1410 MHz, 1980 MHz, 2619 MHz, 2619 MHz, 35, 121.50 W, 700.00 W, 1024 MiB, 81559 MiB\n";
         assert_eq!(
             smi(said).unwrap(),
-            "GPU      1410 MHz of 1980 MHz, memory 2619 MHz of 2619 MHz, 35 C, 121.50 W of 700.00 W"
+            "GPU      1410 MHz of 1980 MHz, memory 2619 MHz of 2619 MHz, 35 C, 121.50 W of 700.00 W, \
+             1024 MiB of 81559 MiB used by all programs"
         );
         assert_eq!(smi("Failed to initialize NVML: Driver/library version mismatch\n"), None);
         assert_eq!(smi(""), None);

@@ -1,5 +1,9 @@
 //! NVIDIA's own measurement beside ours: `trtexec` on the same plan, where it is installed.
 
+use std::fs::OpenOptions;
+use std::hash::{BuildHasher, RandomState};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -45,10 +49,10 @@ pub(super) fn find() -> Option<PathBuf> {
 /// # Errors
 /// When the plan cannot be written down, or the program fails or says what cannot be read.
 pub(super) fn run(program: &Path, plan: &[u8]) -> Result<Measured> {
-    let folder = std::env::temp_dir();
-    // Of this process alone; removed in any case.
-    let file = Removed(folder.join(format!("crrd-bench-{}.plan", std::process::id())));
-    std::fs::write(&file.0, plan).with_context(|| format!("cannot write {}", file.0.display()))?;
+    // Nobody else can guess it, and so put something there first; removed in any case.
+    let name = RandomState::new().hash_one(std::process::id());
+    let file =
+        Removed::new(std::env::temp_dir().join(format!("crrd-bench-{name:016x}.plan")), plan)?;
     let engine = format!("--loadEngine={}", file.0.display());
     let said = tool::run(program, &[&engine, "--useCudaGraph", PERCENTILES], RUN_MAX)?;
     parse(&said)
@@ -56,6 +60,22 @@ pub(super) fn run(program: &Path, plan: &[u8]) -> Result<Measured> {
 
 /// A file that goes with its owner.
 struct Removed(PathBuf);
+
+impl Removed {
+    /// A new file that only its owner reads.
+    ///
+    /// # Errors
+    /// When it cannot be written, or anything is there already: a link would lead to a file of somebody.
+    fn new(path: PathBuf, bytes: &[u8]) -> Result<Self> {
+        let cannot = || format!("cannot write {}", path.display());
+        let mut options = OpenOptions::new();
+        let mut file =
+            options.write(true).create_new(true).mode(0o600).open(&path).with_context(cannot)?;
+        let written = file.write_all(bytes).with_context(cannot);
+        let this = Self(path);
+        written.map(|()| this)
+    }
+}
 
 impl Drop for Removed {
     fn drop(&mut self) {
@@ -146,6 +166,17 @@ mod tests {
         let given = std::fs::read_to_string(given).unwrap();
         assert!(!Path::new(given.trim()).exists(), "{given}");
         assert!(run(&program, b"another").is_err(), "a program that fails is an error");
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_plan_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (victim, link) = (dir.path().join("victim"), dir.path().join("link"));
+        std::fs::write(&victim, "precious").unwrap();
+        std::os::unix::fs::symlink(&victim, &link).unwrap();
+        assert!(Removed::new(link.clone(), b"plan").is_err());
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+        assert!(link.is_symlink(), "what is not ours stays");
     }
 
     #[test]
