@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use crrd::cli::Cli;
+use crrd::engine;
 use crrd::sys::log::{self, LogSettings};
+use crrd::sys::shutdown;
 
 /// Exit code of an error, as for wrong arguments: 1 is a command's own "no" (a rejected part, a
 /// class without a limit).
@@ -16,12 +18,10 @@ fn main() -> ExitCode {
         eprintln!("error: {e}");
         return ExitCode::from(EXIT_ERROR);
     }
-    match cli.run() {
-        Ok(code) => code,
-        Err(e) => {
-            // `{:#}` prints the chain of causes once, on one line.
-            eprintln!("error: {e:#}");
-            ExitCode::from(EXIT_ERROR)
-        }
-    }
+    let code = cli.run().unwrap_or_else(|e| {
+        // `{:#}` prints the chain of causes once, on one line.
+        eprintln!("error: {e:#}");
+        ExitCode::from(EXIT_ERROR)
+    });
+    shutdown::leave(code, engine::in_use())
 }

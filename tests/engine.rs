@@ -6,12 +6,18 @@
 mod support;
 
 use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
 
 use crrd::engine::bundle::{
     Bundle, BundleSource, EmbeddedBundle, GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE,
 };
-use crrd::engine::{Backend, CpuEngine, Engine, EngineError, EngineErrorKind, open, open_many};
-use crrd::frame::AnomalyMap;
+use crrd::engine::{
+    Backend, CpuEngine, Engine, EngineError, EngineErrorKind, InUse, KeptEngine, ModelSpec,
+    Retries, Workshop, in_use, open, open_many,
+};
+use crrd::frame::{AnomalyMap, Precision};
+use crrd::sys::shutdown;
 use support::standin;
 
 fn bundle_dir() -> tempfile::TempDir {
@@ -256,4 +262,71 @@ fn onnxruntime_answers_as_the_cpu_engine() {
     let worst = a.values.iter().zip(&b.values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(worst < 1e-5 && (a.score - b.score).abs() < 1e-5, "{worst}");
     assert_eq!(open_many(&source, Backend::Ort, 2).unwrap().len(), 2);
+}
+
+/// Set for a test that plays the child in a process of its own.
+const CHILD_VARIABLE: &str = "CRRD_TEST_CHILD";
+/// Longest wait for a child: what it waits for itself is three seconds.
+const CHILD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A builder inside a foreign library that hears nothing.
+struct Deaf;
+
+impl Workshop for Deaf {
+    fn build(&mut self) -> Result<Box<dyn Engine>, EngineError> {
+        let _library = InUse::new();
+        loop {
+            std::thread::park();
+        }
+    }
+
+    fn reopen(&mut self) -> Result<Box<dyn Engine>, EngineError> {
+        unreachable!("nothing has failed")
+    }
+
+    fn substitute(&mut self) -> Result<Option<Box<dyn Engine>>, EngineError> {
+        Ok(None)
+    }
+}
+
+#[test]
+fn a_builder_that_does_not_end_keeps_no_process_and_changes_no_exit_code() {
+    if std::env::var_os(CHILD_VARIABLE).is_some() {
+        let spec = ModelSpec {
+            input_width: 1,
+            input_height: 1,
+            map_width: 1,
+            map_height: 1,
+            classes: vec!["a".to_owned()],
+            sha256: String::new(),
+            precision: Precision::Fp32,
+        };
+        assert!(!in_use());
+        let kept = KeptEngine::building(spec, None, Deaf, Retries::default()).unwrap();
+        while !in_use() {
+            std::thread::yield_now();
+        }
+        drop(kept);
+        assert!(in_use(), "it was left behind");
+        // Does not come back: the test runner would answer another code.
+        shutdown::leave(ExitCode::from(7), in_use());
+        return;
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_builder_that_does_not_end_keeps_no_process_and_changes_no_exit_code"])
+        .env(CHILD_VARIABLE, "1")
+        .spawn()
+        .unwrap();
+    let begin = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if begin.elapsed() > CHILD_TIMEOUT {
+            child.kill().unwrap();
+            panic!("it does not end");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    assert_eq!(status.code(), Some(7), "{status}");
 }

@@ -8,13 +8,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
 
-use crrd::engine::EngineErrorKind;
 use crrd::engine::bundle::{Bundle, BundleSource};
 use crrd::engine::graph::{CameraFrames, with_mask};
 use crrd::engine::tensorrt::{BuildControl, Family, Target, TensorRt};
+use crrd::engine::{EngineErrorKind, in_use};
 use crrd::frame::{Geometry, PixelFormat, Precision};
+use crrd::sys::shutdown;
 use prost::Message;
 
 /// Folder of `libtensorrt_rtx.so.1` and its ONNX parser.
@@ -199,4 +201,49 @@ fn a_model_that_is_none_is_refused_with_the_parsers_words() {
     println!("{error}");
     assert_eq!(error.kind(), EngineErrorKind::Backend);
     assert!(error.to_string().contains("cannot parse the model"), "{error}");
+}
+
+/// Set for a test that plays the child in a process of its own: after how many milliseconds of the build
+/// it leaves.
+const CHILD_LEAVES_AFTER_MS: &str = "CRRD_RTX_LEAVES_AFTER_MS";
+
+#[test]
+#[ignore = "needs NVIDIA's libraries: tests/rtx/run.sh"]
+fn a_process_that_is_left_while_the_builder_works_ends_at_once_with_its_own_code() {
+    if let Some(after) = std::env::var_os(CHILD_LEAVES_AFTER_MS) {
+        let after = after.into_string().unwrap().parse().unwrap();
+        // Never ended: as a builder whose step does not end.
+        std::thread::spawn(|| {
+            let rtx = TensorRt::open(Some(&libraries())).unwrap();
+            let bundle = load(demo());
+            loop {
+                let target = Target::pictures(&bundle, Precision::Fp16);
+                rtx.build(target, &BTreeSet::new(), &[]).unwrap();
+            }
+        });
+        std::thread::sleep(Duration::from_millis(after));
+        shutdown::leave(ExitCode::from(7), in_use());
+        return;
+    }
+    let this = "a_process_that_is_left_while_the_builder_works_ends_at_once_with_its_own_code";
+    for at in 0..20 {
+        let after = 300 + 50 * at;
+        let begin = Instant::now();
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", this, "--ignored"])
+            .env(CHILD_LEAVES_AFTER_MS, after.to_string())
+            .spawn()
+            .unwrap();
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if begin.elapsed() > Duration::from_secs(15) {
+                child.kill().unwrap();
+                panic!("left after {after} ms, it hangs");
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        assert_eq!(status.code(), Some(7), "left after {after} ms: {status}");
+    }
 }

@@ -17,7 +17,7 @@ use crossbeam_channel::{Receiver, Sender};
 use super::graph::CameraFrames;
 use super::happening::Untold;
 use super::numbers::Numbers;
-use super::{Condition, Engine, EngineError, EngineErrorKind, Happening, ModelSpec, Stopper};
+use super::{Background, Condition, Engine, EngineError, EngineErrorKind, Happening, ModelSpec};
 use crate::frame::{AnomalyMap, Buffers, Frame, Geometry, Memory};
 
 /// Kinds of frames for which engines are asked for: a station has one for each camera, and one more
@@ -50,10 +50,10 @@ struct Serving {
 pub struct ReaderSource {
     /// Takes the kinds that are wanted, at most [`KINDS_MAX`].
     pub ask: Sender<CameraFrames>,
-    /// Gives the readers, sooner or later or never. Who makes them ends when this and `ask` are gone.
+    /// Gives the readers, sooner or later or never.
     pub made: Receiver<Box<dyn FrameReader>>,
-    /// Ends what is being made then.
-    pub stop: Stopper,
+    /// Who makes them. After the channels: it waits for what is asked, and ends when nobody asks any more.
+    pub maker: Background,
 }
 
 /// The readers with all that hangs on their device.
@@ -71,14 +71,6 @@ pub struct FramesEngine {
     pictures: Box<dyn Engine>,
     buffers: Arc<dyn Buffers>,
     untold: Untold,
-}
-
-impl Drop for Readers {
-    fn drop(&mut self) {
-        (self.source.stop)();
-        // Whoever makes them holds the channel, and what lies in it, for a while yet.
-        self.source.made.try_iter().for_each(drop);
-    }
 }
 
 impl Readers {

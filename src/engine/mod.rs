@@ -5,6 +5,7 @@
 //! `ort`: onnxruntime found at run time), [`TensorRtEngine`] (NVIDIA GPUs, found at run time) and
 //! [`ScriptedEngine`] (tests and trials).
 
+mod background;
 pub mod bundle;
 mod cpu;
 mod eye;
@@ -12,6 +13,7 @@ mod frame_cases;
 mod frames;
 pub mod graph;
 mod happening;
+mod in_use;
 mod kept;
 mod numbers;
 #[cfg(feature = "ort")]
@@ -22,12 +24,14 @@ mod scripted;
 mod selfcheck;
 pub mod tensorrt;
 
+pub use background::{Background, Stopper};
 pub use cpu::CpuEngine;
 pub use eye::{Eye, Held};
 pub use frame_cases::{FRAME_TOLERANCE, frame_cases};
 pub use frames::{FrameReader, FramesEngine, KINDS_MAX, ReaderSource, kind_of};
 pub use happening::Happening;
-pub use kept::{KeptEngine, Retries, Stopper, Workshop};
+pub use in_use::{InUse, in_use};
+pub use kept::{KeptEngine, Retries, Workshop};
 #[cfg(feature = "ort")]
 pub use onnxruntime::OrtEngine;
 pub use open::{Backend, Gpu, on_gpu, open, open_many, open_serving, open_watched};

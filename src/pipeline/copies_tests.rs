@@ -13,7 +13,7 @@ use crate::capture::v4l2::{V4l2, V4l2Options, Way};
 use crate::capture::{Camera, CameraError, CameraStats, Event};
 use crate::engine::graph::CameraFrames;
 use crate::engine::{
-    Engine, EngineError, FrameReader, FramesEngine, KINDS_MAX, ModelSpec, ReaderSource,
+    Background, Engine, EngineError, FrameReader, FramesEngine, KINDS_MAX, ModelSpec, ReaderSource,
 };
 use crate::frame::{
     AnomalyMap, Buffers, CameraId, Geometry, Memory, Nanos, NoBuffer, PixelFormat, Pool, RecipeId,
@@ -220,7 +220,8 @@ fn by_a_device(dir: &Path, memory: usize) -> (Places, Places, Vec<usize>) {
     let (ask, _asked) = crossbeam_channel::bounded(KINDS_MAX);
     let pictures = Box::new(Reader { spec: spec.clone(), seen: Arc::clone(&read) });
     let device = Arc::new(Device(memory.into()));
-    let source = ReaderSource { ask, made: readers, stop: Box::new(|| {}) };
+    let maker = Background::start("maker", Box::new(|| {}), || {}).unwrap();
+    let source = ReaderSource { ask, made: readers, maker };
     let engine = Box::new(FramesEngine::new(pictures, source, device));
     let given = run_raw(dir, (frames.width, frames.height), engine);
     let read = read.lock().unwrap().clone();

@@ -1,11 +1,12 @@
 //! Stopping: the first SIGTERM or SIGINT asks for a staged shutdown, the second ends the
-//! process at once.
+//! process at once. [`leave`] is the last step of every end.
 //!
 //! The second signal is served inside the signal handler itself, so that it works even when
 //! every thread hangs.
 
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Write};
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -89,9 +90,37 @@ impl Shutdown {
     }
 }
 
+/// The end of the process with this code, when everything was done and dropped.
+///
+/// In the ordinary way, which `main` goes on with, libraries tidy up. With `at_once` they do not get to: it is
+/// for when somebody was left behind inside a foreign library, who would crash or hang there. Nothing
+/// is lost by it: what is to last was written before, and the log is not buffered.
+pub fn leave(code: ExitCode, at_once: bool) -> ExitCode {
+    if at_once {
+        tracing::warn!("a library is still at work: the process ends without its tidying up");
+        // Nobody reads it any more when that fails.
+        let _ = io::stdout().flush();
+        signal_hook::low_level::exit(number(code));
+    }
+    code
+}
+
+/// The number of a code, which the standard library does not tell.
+fn number(code: ExitCode) -> i32 {
+    (0..=u8::MAX).find(|number| ExitCode::from(*number) == code).map_or(1, i32::from)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_code_keeps_its_number() {
+        assert_eq!([number(ExitCode::SUCCESS), number(ExitCode::FAILURE)], [0, 1]);
+        assert!((0..=u8::MAX).all(|code| number(ExitCode::from(code)) == i32::from(code)));
+        // What goes on in the ordinary way; the other one is tried in a process of its own.
+        assert_eq!(leave(ExitCode::from(7), false), ExitCode::from(7));
+    }
 
     #[test]
     fn a_request_wakes_every_waiter_and_stays() {

@@ -1,11 +1,10 @@
 //! The thread that makes engines, so that nobody who judges parts waits for one.
 
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use crate::engine::{Engine, EngineError, EngineErrorKind, ModelSpec};
+use crate::engine::{Background, Engine, EngineError, EngineErrorKind, ModelSpec, Stopper};
 
 /// What may be on its way at once: a substitute, an engine, and the word that none will come.
 pub(super) const MADE_MAX: usize = 3;
@@ -37,9 +36,6 @@ pub trait Workshop: Send {
         Box::new(|| {})
     }
 }
-
-/// Ends what a workshop has begun.
-pub type Stopper = Box<dyn Fn() + Send>;
 
 /// How often and when an engine that failed is opened again: after `first`, and after twice the last
 /// pause from then on.
@@ -110,13 +106,10 @@ pub(super) fn start(
     spec: ModelSpec,
     orders: Receiver<Order>,
     made: Sender<Made>,
-) -> Result<JoinHandle<()>, EngineError> {
+) -> Result<Background, EngineError> {
+    let stop = workshop.stopper();
     let mut maker = Maker { workshop, retries, spec, orders, made, attempts: 0 };
-    let run = move || while maker.next().is_ok() {};
-    std::thread::Builder::new().name("crrd-engine".to_owned()).spawn(run).map_err(|e| {
-        let what = "cannot start the thread that makes engines: raise the limit on tasks";
-        EngineError::with_source(EngineErrorKind::Backend, what, e)
-    })
+    Background::start("crrd-engine", stop, move || while maker.next().is_ok() {})
 }
 
 impl Maker {

@@ -25,18 +25,14 @@ mod maker;
 #[cfg(test)]
 mod tests;
 
-use std::thread::JoinHandle;
-use std::time::Duration;
-
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
 use self::maker::{MADE_MAX, Made, Order};
 use super::happening::Untold;
 use super::numbers::Numbers;
-use super::{Condition, Engine, EngineError, EngineErrorKind, Happening, ModelSpec};
+use super::{Background, Condition, Engine, EngineError, EngineErrorKind, Happening, ModelSpec};
 use crate::frame::AnomalyMap;
-use crate::sys::clock::{Clock, RealClock};
-pub use maker::{Retries, Stopper, Workshop};
+pub use maker::{Retries, Workshop};
 
 /// Pictures answered with numbers after which an engine that was opened again counts as well: a fault that lies
 /// in the engine itself shows at the first ones.
@@ -44,12 +40,6 @@ const STEADY_PICTURES: u64 = 100;
 
 /// Why nothing more comes when the maker is gone.
 const NO_MAKER: &str = "the thread that makes engines has ended, see the log";
-
-/// Longest wait for a building to end in milliseconds: steps of the builder take less than a second
-/// on most devices.
-const STOP_MS_MAX: u64 = 3_000;
-/// How often it is looked at while it ends.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// Who answers at the moment.
 enum Serving {
@@ -77,8 +67,8 @@ pub struct KeptEngine {
     untold: Untold,
     orders: Sender<Order>,
     made: Receiver<Made>,
-    stop: Stopper,
-    maker: JoinHandle<()>,
+    /// After the channels: it waits for orders, and ends when there are none to come.
+    _maker: Background,
 }
 
 impl KeptEngine {
@@ -120,7 +110,6 @@ impl KeptEngine {
     ) -> Result<Self, EngineError> {
         let (orders, taken) = bounded(1);
         let (given, made) = bounded(MADE_MAX);
-        let stop = workshop.stopper();
         let maker = maker::start(Box::new(workshop), retries, spec.clone(), taken, given)?;
         Ok(Self {
             spec,
@@ -132,8 +121,7 @@ impl KeptEngine {
             untold: Untold::default(),
             orders,
             made,
-            stop,
-            maker,
+            _maker: maker,
         })
     }
 
@@ -185,22 +173,6 @@ impl KeptEngine {
                 self.serving = Serving::Substitute(engine);
             }
             Made::GivenUp(why) => self.give_up(why),
-        }
-    }
-}
-
-impl Drop for KeptEngine {
-    /// A process must not end while the builder works. A step of it that takes longer is left behind.
-    fn drop(&mut self) {
-        (self.stop)();
-        // Closes the channel, which ends the maker's waiting.
-        self.orders = bounded(0).0;
-        let deadline = RealClock.now().plus_ms(STOP_MS_MAX);
-        while !self.maker.is_finished() && RealClock.now() < deadline {
-            std::thread::sleep(LOOK_EVERY);
-        }
-        if !self.maker.is_finished() {
-            tracing::warn!("the building of an engine does not end; it is left behind");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::engine::ScriptedEngine;
+use crate::engine::{ScriptedEngine, Stopper};
 use crate::frame::Precision;
 
 const RETRIES: Retries =

@@ -8,7 +8,7 @@ use super::{Target, TensorRt, TensorRtEngine, no_gpu};
 use crate::engine::bundle::Bundle;
 use crate::engine::frames::{FrameReader, FramesEngine, KINDS_MAX, ReaderSource};
 use crate::engine::graph::CameraFrames;
-use crate::engine::{Engine, EngineError, EngineErrorKind, ModelSpec};
+use crate::engine::{Background, Engine, EngineError, ModelSpec};
 use crate::frame::{AnomalyMap, Precision};
 
 /// An engine whose input is a frame.
@@ -62,12 +62,8 @@ impl Readers {
                 let _ = made.send(reader);
             });
         };
-        std::thread::Builder::new().name("engine-frames".to_owned()).spawn(work).map_err(|e| {
-            let what = "cannot start the thread that builds engines for frames";
-            EngineError::with_source(EngineErrorKind::Backend, what, e)
-        })?;
-        let stop = Box::new(move || control.cancel());
-        let source = ReaderSource { ask, made: readers, stop };
+        let maker = Background::start("engine-frames", Box::new(move || control.cancel()), work)?;
+        let source = ReaderSource { ask, made: readers, maker };
         Ok(Box::new(FramesEngine::new(pictures, source, buffers)))
     }
 

@@ -18,7 +18,7 @@ use libloading::os::unix::{Library as Loaded, RTLD_GLOBAL, RTLD_NOW};
 
 use super::table::Table;
 use super::version::{Family, Version};
-use crate::engine::{EngineError, EngineErrorKind};
+use crate::engine::{EngineError, EngineErrorKind, InUse};
 use logger::Logger;
 pub(super) use objects::{Context, DataType, Network, Runtime, Tensor};
 
@@ -66,6 +66,8 @@ pub(super) struct Library {
     create_builder: Create,
     create_runtime: Create,
     create_parser: CreateParser,
+    /// All that calls the library, and each of its objects, holds this value.
+    _in_use: InUse,
 }
 
 impl Library {
@@ -118,7 +120,17 @@ impl Library {
         let version = Version::from_number(names.family, number);
         let table = version.table()?;
         let logger = Box::leak(Logger::new(table.versioned_logger));
-        Ok(Self { version, number, table, logger, create_builder, create_runtime, create_parser })
+        let _in_use = InUse::new();
+        Ok(Self {
+            version,
+            number,
+            table,
+            logger,
+            create_builder,
+            create_runtime,
+            create_parser,
+            _in_use,
+        })
     }
 
     pub(super) fn version(&self) -> Version {
