@@ -26,6 +26,15 @@ impl SelfCheck {
         worse(self.map_diff_max, self.score_diff_max)
     }
 
+    /// The worse differences of two checks of the same pictures.
+    pub(super) fn worse_of(self, other: &Self) -> Self {
+        Self {
+            map_diff_max: worse(self.map_diff_max, other.map_diff_max),
+            score_diff_max: worse(self.score_diff_max, other.score_diff_max),
+            ..self
+        }
+    }
+
     /// Whether the engine of the bundle at `place` may be used.
     ///
     /// # Errors

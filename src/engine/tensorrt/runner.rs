@@ -2,7 +2,9 @@
 //!
 //! Outputs lie in memory that processor and GPU share, at addresses that never change; the input lies in
 //! such memory of the engine's own, or where a camera wrote it. [`super::runs`] says in which order
-//! the device is called. The processor waits once a picture, for the result.
+//! the device is called. The processor waits once a picture, for the result. What the picture before left in
+//! the outputs is overwritten by what is no number before each run: one that is said to be done and wrote
+//! nothing must not answer for another part.
 
 use std::sync::Arc;
 
@@ -12,6 +14,9 @@ use super::runs::{Driver, Runs};
 use crate::engine::bundle::Bundle;
 use crate::engine::{Engine, EngineError, EngineErrorKind, ModelSpec};
 use crate::frame::{AnomalyMap, Precision};
+
+/// A 32-bit float of four such bytes is NaN.
+const NO_NUMBER: u8 = 0xff;
 
 /// What runs one picture: the GPU, or a script in tests.
 trait Run: Send {
@@ -23,6 +28,8 @@ trait Run: Send {
     fn run_at(&mut self, address: u64) -> Result<(), EngineError>;
     /// Map and score of the last run, as 32-bit floats in memory.
     fn outputs(&self) -> (&[u8], &[u8]);
+    /// The same to write to, before a run.
+    fn outputs_mut(&mut self) -> (&mut [u8], &mut [u8]);
 }
 
 /// An engine on a GPU.
@@ -73,6 +80,7 @@ impl TensorRtEngine {
             return Err(EngineError::new(EngineErrorKind::Input, what));
         }
         own.copy_from_slice(input);
+        self.forget_answer();
         self.run.run()?;
         self.take_answer(out)
     }
@@ -88,8 +96,16 @@ impl TensorRtEngine {
         out: &mut AnomalyMap,
     ) -> Result<(), EngineError> {
         self.spec.clear(out);
+        self.forget_answer();
         self.run.run_at(address)?;
         self.take_answer(out)
+    }
+
+    /// Nothing is left of the answer before.
+    fn forget_answer(&mut self) {
+        let (map, score) = self.run.outputs_mut();
+        map.fill(NO_NUMBER);
+        score.fill(NO_NUMBER);
     }
 
     fn take_answer(&self, out: &mut AnomalyMap) -> Result<(), EngineError> {
@@ -151,6 +167,10 @@ impl Run for Gpu {
     fn outputs(&self) -> (&[u8], &[u8]) {
         (self.map.bytes(), self.score.bytes())
     }
+
+    fn outputs_mut(&mut self) -> (&mut [u8], &mut [u8]) {
+        (self.map.bytes_mut(), self.score.bytes_mut())
+    }
 }
 
 /// The real device. The stream is freed first, which waits for its work.
@@ -194,12 +214,18 @@ impl Driver for Cuda {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::bundle::GoldenCase;
+    use crate::engine::tensorrt::target::Proof;
 
     struct Scripted {
         input: Vec<u8>,
         map: Vec<u8>,
         score: Vec<u8>,
         fails: bool,
+        /// What the next runs write, of map and score; the last one goes on.
+        writes: Vec<(bool, bool)>,
+        /// Runs so far, of the own input and elsewhere.
+        ran: usize,
     }
 
     impl Run for Scripted {
@@ -216,11 +242,15 @@ mod tests {
             if self.fails {
                 return Err(EngineError::new(EngineErrorKind::Backend, "scripted"));
             }
+            let (map, score) = self.writes[self.ran.min(self.writes.len() - 1)];
+            self.ran += 1;
             // The mean of the picture is what the script answers.
             let mean = self.input.iter().map(|v| f32::from(*v)).sum::<f32>();
             let mean = mean / self.input.len() as f32;
-            self.map.chunks_exact_mut(4).for_each(|v| v.copy_from_slice(&mean.to_ne_bytes()));
-            if self.score.len() == 4 {
+            if map {
+                self.map.chunks_exact_mut(4).for_each(|v| v.copy_from_slice(&mean.to_ne_bytes()));
+            }
+            if score && self.score.len() == 4 {
                 self.score.copy_from_slice(&(mean * 2.0).to_ne_bytes());
             }
             Ok(())
@@ -229,9 +259,20 @@ mod tests {
         fn outputs(&self) -> (&[u8], &[u8]) {
             (&self.map, &self.score)
         }
+
+        fn outputs_mut(&mut self) -> (&mut [u8], &mut [u8]) {
+            (&mut self.map, &mut self.score)
+        }
     }
 
     fn engine(map_bytes: usize, score_bytes: usize, fails: bool) -> TensorRtEngine {
+        engine_that((map_bytes, score_bytes, fails), vec![(true, true)])
+    }
+
+    fn engine_that(
+        (map_bytes, score_bytes, fails): (usize, usize, bool),
+        writes: Vec<(bool, bool)>,
+    ) -> TensorRtEngine {
         let spec = ModelSpec {
             input_width: 2,
             input_height: 1,
@@ -246,6 +287,8 @@ mod tests {
             map: vec![0; map_bytes],
             score: vec![0; score_bytes],
             fails,
+            writes,
+            ran: 0,
         };
         TensorRtEngine { spec, run: Box::new(run) }
     }
@@ -260,6 +303,40 @@ mod tests {
                 (map.values.as_slice(), map.score),
                 ([f32::from(value); 4].as_slice(), f32::from(value) * 2.0)
             );
+        }
+    }
+
+    #[test]
+    fn a_run_that_writes_nothing_does_not_answer_for_the_part_before() {
+        for writes in [(false, false), (false, true), (true, false)] {
+            for elsewhere in [false, true] {
+                let mut engine = engine_that((16, 4, false), vec![(true, true), writes]);
+                let mut map = AnomalyMap::unwritten(2, 2);
+                let mut look = |map: &mut AnomalyMap| match elsewhere {
+                    true => engine.answer_at(3, map),
+                    false => engine.infer(&[3; 6], map),
+                };
+                look(&mut map).unwrap();
+                assert!(map.is_finite() && map.is_complete());
+                // It says that it is done. The judge takes nothing that is no number.
+                look(&mut map).unwrap();
+                assert!(!map.is_finite(), "{writes:?}, elsewhere: {elsewhere}");
+                assert_eq!(map.score.is_nan(), !writes.1);
+                assert!(map.values.iter().all(|value| value.is_nan() != writes.0));
+            }
+        }
+    }
+
+    #[test]
+    fn one_golden_picture_proves_the_recorded_run_as_well() {
+        let case = GoldenCase { image: vec![3; 6], map: vec![3.0; 4], score: 6.0 };
+        let proof = Proof { cases: vec![case].into(), diff_allowed: 0.0 };
+        for (second, right) in
+            [((true, true), true), ((false, true), false), ((true, false), false)]
+        {
+            let mut engine = engine_that((16, 4, false), vec![(true, true), second]);
+            let found = proof.measure(&mut engine).unwrap();
+            assert_eq!((found.check("here").is_ok(), found.pictures), (right, 1), "{second:?}");
         }
     }
 
