@@ -8,6 +8,7 @@ use tract_onnx::pb::ModelProto;
 use super::Bundle;
 use crate::engine::graph::{GraphError, to_half};
 use crate::engine::{EngineError, EngineErrorKind};
+use crate::sys::hash::sha256_hex;
 
 /// Largest difference to a golden map, as a fraction of its range, that 16-bit arithmetic may make:
 /// the bound that its scores are held to.
@@ -43,6 +44,19 @@ impl Bundle {
             );
             EngineError::with_source(EngineErrorKind::Backend, what, e)
         })
+    }
+
+    /// SHA-256 (hex) of the model in 16-bit arithmetic as this program writes it, with no more nodes in
+    /// 32 bits than it keeps anyway; made once.
+    ///
+    /// # Errors
+    /// As [`Self::half_graph`].
+    pub fn half_sha256(&self) -> Result<&str, EngineError> {
+        if let Some(known) = self.half_sha256.get() {
+            return Ok(known);
+        }
+        let made = sha256_hex(&self.half_graph(&BTreeSet::new())?.encode_to_vec());
+        Ok(self.half_sha256.get_or_init(|| made))
     }
 
     /// Largest allowed difference of 16-bit arithmetic to the golden answers, in units of the map.

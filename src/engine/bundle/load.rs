@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::{Golden, MANIFEST_FILE, Manifest, check};
 use crate::engine::{EngineError, EngineErrorKind, ModelSpec};
@@ -102,6 +103,8 @@ pub struct Bundle {
     model: Cow<'static, [u8]>,
     golden: Golden,
     place: String,
+    /// Of the model in 16 bits, once somebody has asked.
+    pub(super) half_sha256: OnceLock<String>,
 }
 
 impl Bundle {
@@ -132,7 +135,8 @@ impl Bundle {
                 format!("{file}: {why}; export the bundle again with crrd-train"),
             )
         })?;
-        Ok(Self { manifest, model, golden, place: source.to_string() })
+        let place = source.to_string();
+        Ok(Self { manifest, model, golden, place, half_sha256: OnceLock::new() })
     }
 
     /// The manifest.

@@ -117,7 +117,8 @@ impl TensorRt {
     /// What a plan of this target on this machine is bound to.
     ///
     /// # Errors
-    /// `Backend` without a GPU, `Input` when no engine can read such frames.
+    /// `Backend` without a GPU or when the model cannot be made 16-bit, `Input` when no engine can read such
+    /// frames.
     pub fn key(&self, target: Target<'_>) -> Result<PlanKey, EngineError> {
         Ok(PlanKey {
             model_sha256: target.bundle.manifest().model.sha256.clone(),
@@ -126,6 +127,7 @@ impl TensorRt {
             precision: target.precision,
             workspace_bytes_max: WORKSPACE_BYTES_MAX,
             frames: target.frames_key()?,
+            half_sha256: target.half_sha256()?,
         })
     }
 

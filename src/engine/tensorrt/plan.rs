@@ -44,6 +44,10 @@ pub struct PlanKey {
     /// that knew no others, whose records and names stay as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frames: Option<FramesKey>,
+    /// SHA-256 (hex) of the graph that this program makes of the model for 16 bits: another program may
+    /// make another one. `None` in 32 bits, where the model is built as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub half_sha256: Option<String>,
 }
 
 /// The frames that a plan reads as they lie in memory.
@@ -246,7 +250,12 @@ mod tests {
             precision: Precision::Fp16,
             workspace_bytes_max: 1 << 30,
             frames: None,
+            half_sha256: Some("a".repeat(64)),
         }
+    }
+
+    fn key_in_32_bits() -> PlanKey {
+        PlanKey { precision: Precision::Fp32, half_sha256: None, ..key() }
     }
 
     fn for_frames(frames: &str, graph_sha256: &str) -> PlanKey {
@@ -274,6 +283,8 @@ mod tests {
             PlanKey { device: DeviceInfo { memory_bytes: 16 << 30, ..key().device }, ..key() },
             PlanKey { device: DeviceInfo { tegra_release: None, ..key().device }, ..key() },
             PlanKey { workspace_bytes_max: 1, ..key() },
+            PlanKey { half_sha256: Some("b".repeat(64)), ..key() },
+            PlanKey { half_sha256: None, ..key() },
             for_frames("Mono8 64x48", "a"),
             for_frames("Mono8 64x48", "b"),
             for_frames("Mono8 64x49", "b"),
@@ -308,13 +319,19 @@ mod tests {
     }
 
     #[test]
-    fn plans_of_programs_that_knew_no_frames_stay_good_under_their_names() {
+    fn plans_of_programs_that_knew_less_stay_good_under_their_names_in_32_bits() {
         let old = format!(
-            r#"{{"model_sha256":"{}","library":"TensorRT 10.3.0","device":{{"name":"Orin","compute_capability":[8,7],"driver":12060,"multiprocessors":8,"memory_bytes":8589934592,"tegra_release":"R36, REVISION: 4.3"}},"precision":"fp16","workspace_bytes_max":1073741824}}"#,
+            r#"{{"model_sha256":"{}","library":"TensorRT 10.3.0","device":{{"name":"Orin","compute_capability":[8,7],"driver":12060,"multiprocessors":8,"memory_bytes":8589934592,"tegra_release":"R36, REVISION: 4.3"}},"precision":"fp32","workspace_bytes_max":1073741824}}"#,
             key().model_sha256
         );
-        assert_eq!(serde_json::to_string(&key()).unwrap(), old);
-        assert_eq!(serde_json::from_str::<PlanKey>(&old).unwrap(), key());
+        assert_eq!(serde_json::to_string(&key_in_32_bits()).unwrap(), old);
+        assert_eq!(serde_json::from_str::<PlanKey>(&old).unwrap(), key_in_32_bits());
+        // In 16 bits they do not say of which graph they were built; they can still be listed.
+        let old = old.replace("fp32", "fp16");
+        assert_eq!(
+            serde_json::from_str::<PlanKey>(&old).unwrap(),
+            PlanKey { half_sha256: None, ..key() }
+        );
     }
 
     #[test]

@@ -63,6 +63,14 @@ impl<'a> Target<'a> {
         Ok(Some(FramesKey { frames: frames.to_string(), graph_sha256 }))
     }
 
+    /// What tells plans of this graph in 16 bits from others.
+    pub(super) fn half_sha256(&self) -> Result<Option<String>, EngineError> {
+        match self.precision {
+            Precision::Fp16 => self.bundle.half_sha256().map(|hash| Some(hash.to_owned())),
+            Precision::Fp32 => Ok(None),
+        }
+    }
+
     fn no_graph(&self, e: GraphError) -> EngineError {
         let what = format!("{}: no engine for such frames", self.bundle.place());
         EngineError::with_source(EngineErrorKind::Input, what, e)

@@ -96,6 +96,20 @@ fn an_engine_for_frames_has_their_bytes_as_its_input_and_a_key_of_its_own() {
 }
 
 #[test]
+fn in_16_bits_the_key_has_the_hash_of_the_graph_that_is_built() {
+    let bundle = demo();
+    let half = Target::pictures(&bundle, Precision::Fp16);
+    let built = sha256_hex(&half.onnx(&BTreeSet::new()).unwrap());
+    for _ in 0..2 {
+        assert_eq!(half.half_sha256().unwrap().unwrap(), built);
+    }
+    // The same in every process, or no plan would ever be found again.
+    assert_eq!(demo().half_sha256().unwrap(), built);
+    assert_ne!(built, bundle.manifest().model.sha256);
+    assert_eq!(Target::pictures(&bundle, Precision::Fp32).half_sha256().unwrap(), None);
+}
+
+#[test]
 fn the_file_that_is_built_reads_the_frames_in_either_arithmetic() {
     let bundle = demo();
     let frames = CameraFrames {
