@@ -5,10 +5,8 @@
 //! comes for the first time: until it is there the picture is prepared on the CPU, as it is for frames that
 //! nobody can read, such as compressed ones or those in memory that only the processor sees.
 //!
-//! When the engine for pictures fails, the context of its device may be lost, and the readers live in the
-//! same one. A context is only made anew once nobody holds the lost one. So all readers are given up before
-//! that engine is opened again, with whatever makes them; and for good, because the buffers of the cameras
-//! were registered with the lost context, too.
+//! Readers and the engine for pictures fail each for itself, unless the device is lost to the process
+//! ([`EngineErrorKind::Lost`]): then nobody serves any more, whoever found it out.
 
 use std::sync::Arc;
 
@@ -65,9 +63,10 @@ struct Readers {
 
 /// An engine for pictures, and beside it those for frames.
 pub struct FramesEngine {
-    /// `None` once the engine for pictures has failed. Freed first: what is being made for it would keep
-    /// the device busy while the other one ends.
-    readers: Option<Readers>,
+    /// Freed first: what is being made for it would keep the device busy while the other one ends.
+    readers: Readers,
+    /// A reader has found the device lost to this process.
+    lost: bool,
     pictures: Box<dyn Engine>,
     buffers: Arc<dyn Buffers>,
     untold: Untold,
@@ -107,21 +106,8 @@ impl FramesEngine {
     /// `pictures` with readers from `source` beside it; `buffers` makes the memory that they read.
     pub fn new(pictures: Box<dyn Engine>, source: ReaderSource, buffers: Arc<dyn Buffers>) -> Self {
         let (serving, asked) = (Vec::with_capacity(KINDS_MAX), Vec::with_capacity(KINDS_MAX));
-        let readers = Some(Readers { serving, asked, source });
-        Self { readers, pictures, buffers, untold: Untold::default() }
-    }
-
-    /// Hears what happened to the engine for pictures. When it failed, nothing here outlives it.
-    fn hear(&mut self) {
-        while let Some(what) = self.pictures.happened() {
-            let failed = matches!(what, Happening::Failed { .. });
-            self.untold.add(what);
-            if failed && self.readers.take().is_some() {
-                tracing::error!(
-                    "the CPU prepares the pictures of all cameras until the service is restarted"
-                );
-            }
-        }
+        let readers = Readers { serving, asked, source };
+        Self { readers, lost: false, pictures, buffers, untold: Untold::default() }
     }
 }
 
@@ -155,12 +141,11 @@ impl Engine for FramesEngine {
     }
 
     fn infer(&mut self, input: &[u8], out: &mut AnomalyMap) -> Result<(), EngineError> {
-        let answer = self.pictures.infer(input, out);
-        if answer.is_err() {
-            // Before it is attended to, which is when another one is opened.
-            self.hear();
+        if self.lost {
+            self.spec().clear(out);
+            return Err(lost());
         }
-        answer
+        self.pictures.infer(input, out)
     }
 
     fn buffers(&self) -> Option<Arc<dyn Buffers>> {
@@ -168,11 +153,10 @@ impl Engine for FramesEngine {
     }
 
     fn reads(&mut self, frame: &Frame, geometry: &Geometry) -> bool {
-        let Some(readers) = &mut self.readers else { return false };
         let Some((frames, _)) = readable(frame, geometry) else { return false };
-        let there = readers.place_of(&frames).is_some();
+        let there = self.readers.place_of(&frames).is_some();
         if !there {
-            readers.ask_for(frames);
+            self.readers.ask_for(frames);
         }
         there
     }
@@ -185,35 +169,45 @@ impl Engine for FramesEngine {
     ) -> Result<(), EngineError> {
         self.spec().clear(out);
         let (frames, address) = readable(frame, geometry).ok_or_else(unread)?;
-        let readers = self.readers.as_mut().ok_or_else(unread)?;
-        let at = readers.place_of(&frames).ok_or_else(unread)?;
-        let Serving { reader, numbers } = &mut readers.serving[at];
+        if self.lost {
+            return Err(lost());
+        }
+        let at = self.readers.place_of(&frames).ok_or_else(unread)?;
+        let Serving { reader, numbers } = &mut self.readers.serving[at];
         let noted = reader.read(address, out).and_then(|()| numbers.note(out));
         if let Err(error) = &noted {
             self.pictures.spec().clear(out);
+            if error.kind() == EngineErrorKind::Lost {
+                self.lost = true;
+                self.untold.add(Happening::Lost { why: error.chain() });
+                return noted.map(drop);
+            }
             // What has failed on the device is not asked again: from here on the pictures of these
             // frames are prepared on the CPU, and their engine is made again when it fails, too.
             self.untold
                 .add(Happening::ReaderFailed { frames: frames.to_string(), why: error.chain() });
             let error = error as &dyn std::error::Error;
             tracing::error!(error, %frames, "the engine that reads these frames failed: not used again");
-            readers.serving.swap_remove(at);
+            self.readers.serving.swap_remove(at);
         }
         noted.map(drop)
     }
 
     fn attend(&mut self) -> Condition {
-        self.hear();
-        if let Some(readers) = &mut self.readers {
-            readers.take_made(self.pictures.spec());
+        if self.lost {
+            return Condition::Lost;
         }
+        self.readers.take_made(self.pictures.spec());
         self.pictures.attend()
     }
 
     fn happened(&mut self) -> Option<Happening> {
-        self.hear();
-        self.untold.take()
+        self.untold.take().or_else(|| self.pictures.happened())
     }
+}
+
+fn lost() -> EngineError {
+    EngineError::new(EngineErrorKind::Lost, "the GPU is lost to this process")
 }
 
 /// The error of an engine that is given a frame which it does not read.

@@ -220,27 +220,8 @@ impl Drop for Holds {
     }
 }
 
-struct HoldingReader {
-    reader: Reader,
-    _held: Holds,
-}
-
-impl FrameReader for HoldingReader {
-    fn frames(&self) -> &CameraFrames {
-        self.reader.frames()
-    }
-
-    fn spec(&self) -> &ModelSpec {
-        self.reader.spec()
-    }
-
-    fn read(&mut self, address: u64, out: &mut AnomalyMap) -> Result<(), EngineError> {
-        self.reader.read(address, out)
-    }
-}
-
-/// Opens good engines, and says when.
-struct Opens(Arc<Mutex<Vec<&'static str>>>);
+/// Makes good engines.
+struct Opens;
 
 impl Workshop for Opens {
     fn build(&mut self) -> Result<Box<dyn Engine>, EngineError> {
@@ -248,7 +229,6 @@ impl Workshop for Opens {
     }
 
     fn reopen(&mut self) -> Result<Box<dyn Engine>, EngineError> {
-        self.0.lock().unwrap().push("opened");
         Ok(Box::new(ScriptedEngine::from_scores(spec("m"), vec![0.5])))
     }
 
@@ -257,52 +237,83 @@ impl Workshop for Opens {
     }
 }
 
-#[test]
-fn when_the_engine_for_pictures_fails_nothing_of_its_context_is_left_before_another_is_opened() {
-    let told = Arc::<Mutex<Vec<&'static str>>>::default();
-    let holds = |what| Holds(what, Arc::clone(&told));
-    let held = holds("engine");
-    let failing = ScriptedEngine::new(spec("m"), move |_, _| {
-        let _held = &held;
-        Err(EngineError::new(EngineErrorKind::Backend, "the context is lost"))
-    });
-    // Opened at once, so that nothing but the order of the calls can make the test pass.
+/// An engine for pictures that fails so, and is opened again where that helps.
+fn failing(kind: EngineErrorKind) -> Box<dyn Engine> {
+    let failing =
+        ScriptedEngine::new(spec("m"), move |_, _| Err(EngineError::new(kind, "scripted")));
     let retries = Retries { attempts_max: 3, first: Duration::ZERO, longest: Duration::ZERO };
-    let kept = KeptEngine::serving(Box::new(failing), Opens(Arc::clone(&told)), retries).unwrap();
-    let Bench { mut engine, asked, made, stopped } = bench_of(Box::new(kept));
-    let mirror = Geometry { mirror: true, ..WHOLE };
-    for (geometry, what) in [(WHOLE, "reader"), (mirror, "reader that was just made")] {
-        assert!(!engine.reads(&frame(7, 18), &geometry));
-        let reader = Reader(spec("m"), asked.try_recv().unwrap());
-        made.send(Box::new(HoldingReader { reader, _held: holds(what) })).unwrap();
-        // The second one is not taken any more.
-        if geometry == WHOLE {
-            engine.attend();
-        }
-    }
-    assert!(engine.reads(&frame(7, 18), &WHOLE));
-    let (wanted, _) = readable(&frame(7, 18), &mirror).unwrap();
-    engine.infer(&[0; 12], &mut AnomalyMap::default()).unwrap_err();
-    assert_eq!(stopped.load(Ordering::SeqCst), 1, "what is being built is ended");
-    assert!(made.send(Box::new(Reader(spec("m"), wanted))).is_err());
-    assert!(!engine.reads(&frame(7, 18), &WHOLE), "its buffers were of the lost context");
+    Box::new(KeptEngine::serving(Box::new(failing), Opens, retries).unwrap())
+}
+
+#[test]
+fn readers_go_on_while_the_engine_for_pictures_is_opened_again() {
+    let Bench { mut engine, asked, made, stopped } = bench_of(failing(EngineErrorKind::Backend));
+    assert!(!engine.reads(&frame(7, 18), &WHOLE));
+    made.send(Box::new(Reader(spec("m"), asked.try_recv().unwrap()))).unwrap();
+    engine.attend();
+    let mut map = AnomalyMap::default();
+    engine.infer(&[0; 12], &mut map).unwrap_err();
+    assert!(engine.reads(&frame(9, 18), &WHOLE));
+    engine.infer_frame(&frame(9, 18), &WHOLE, &mut map).unwrap();
+    assert_eq!(map.score, 9.0);
     let begin = Instant::now();
     while engine.attend() != Condition::Serving {
         assert!(begin.elapsed() < Duration::from_secs(20));
     }
-    let order = told.lock().unwrap().clone();
-    assert_eq!(order.len(), 4, "{order:?}");
-    assert_eq!(order[2..], ["engine", "opened"], "{order:?}");
-    // For good: what the cameras write into was registered with the lost context.
-    assert!(!engine.reads(&frame(7, 18), &WHOLE) && asked.try_recv().is_err());
-    let mut map = AnomalyMap::default();
     engine.infer(&[0; 12], &mut map).unwrap();
-    assert_eq!(map.score, 0.5, "pictures are looked at again");
+    assert_eq!((map.score, stopped.load(Ordering::SeqCst)), (0.5, 0));
     let happened: Vec<_> = std::iter::from_fn(|| engine.happened()).collect();
-    let failed = Happening::Failed { why: "the context is lost".to_owned() };
-    assert_eq!(happened, [failed, Happening::Back]);
-    drop(engine);
-    assert_eq!(stopped.load(Ordering::SeqCst), 1, "once");
+    assert_eq!(happened, [Happening::Failed { why: "scripted".to_owned() }, Happening::Back]);
+}
+
+/// Finds the device lost to the process, and counts how often it is asked.
+struct Losing(Reader, Arc<AtomicUsize>);
+
+impl FrameReader for Losing {
+    fn frames(&self) -> &CameraFrames {
+        self.0.frames()
+    }
+
+    fn spec(&self) -> &ModelSpec {
+        self.0.spec()
+    }
+
+    fn read(&mut self, _: u64, _: &mut AnomalyMap) -> Result<(), EngineError> {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        Err(EngineError::new(EngineErrorKind::Lost, "scripted"))
+    }
+}
+
+#[test]
+fn when_the_device_is_lost_to_the_process_nobody_serves_whoever_found_it_out() {
+    for by_reader in [false, true] {
+        let pictures = if by_reader {
+            Box::new(ScriptedEngine::from_scores(spec("m"), vec![0.5])) as Box<dyn Engine>
+        } else {
+            failing(EngineErrorKind::Lost)
+        };
+        let Bench { mut engine, asked, made, .. } = bench_of(pictures);
+        let read = Arc::<AtomicUsize>::default();
+        assert!(!engine.reads(&frame(7, 18), &WHOLE));
+        let reader = Reader(spec("m"), asked.try_recv().unwrap());
+        made.send(Box::new(Losing(reader, Arc::clone(&read)))).unwrap();
+        assert_eq!(engine.attend(), Condition::Serving);
+        let mut map = AnomalyMap { width: 2, height: 2, values: vec![0.0; 4], score: 0.0 };
+        // Further views of the part, and whatever comes until the station has ended.
+        for _ in 0..3 {
+            if by_reader {
+                engine.infer_frame(&frame(7, 18), &WHOLE, &mut map).unwrap_err();
+                assert!(!map.is_finite(), "a map that cannot pass");
+                (map.score, map.values) = (0.0, vec![0.0; 4]);
+            }
+            engine.infer(&[0; 12], &mut map).unwrap_err();
+            assert!(!map.is_finite(), "a map that cannot pass");
+            assert_eq!(engine.attend(), Condition::Lost);
+        }
+        assert_eq!(read.load(Ordering::SeqCst), usize::from(by_reader), "not asked again");
+        let happened: Vec<_> = std::iter::from_fn(|| engine.happened()).collect();
+        assert_eq!(happened, [Happening::Lost { why: "scripted".to_owned() }], "{by_reader}");
+    }
 }
 
 #[test]

@@ -171,6 +171,9 @@ pub enum EngineErrorKind {
     SelfCheck,
     /// The backend failed.
     Backend,
+    /// What the device computes in is broken for the rest of this process: only another process can use
+    /// it again.
+    Lost,
     /// Somebody ended the build of an engine before it was done.
     Cancelled,
     /// The caller passed a buffer of the wrong size.

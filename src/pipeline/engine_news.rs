@@ -25,8 +25,11 @@ pub(super) struct EngineNews {
 
 impl EngineNews {
     pub(super) fn add(&mut self, what: Happening) {
-        let failed = matches!(what, Happening::Failed { .. } | Happening::ReaderFailed { .. });
-        self.failures += u64::from(failed);
+        let failed = match what {
+            Happening::Failed { .. } | Happening::Lost { .. } | Happening::ReaderFailed { .. } => 1,
+            Happening::Back | Happening::GivenUp { .. } => 0,
+        };
+        self.failures += failed;
         if self.untaken.len() == NEWS_MAX {
             self.untaken.pop_front();
         }
@@ -58,10 +61,11 @@ mod tests {
         assert_eq!(news.take(), first);
         assert_eq!(news.take(), []);
         news.add(Happening::ReaderFailed { frames: "Mono8".to_owned(), why });
+        news.add(Happening::Lost { why: "frames".to_owned() });
         (0..NEWS_MAX).for_each(|at| news.add(failed(at.to_string())));
-        assert_eq!(news.failures(), NEWS_MAX as u64 + 2);
+        assert_eq!(news.failures(), NEWS_MAX as u64 + 3);
         let taken = news.take();
-        assert_eq!((taken.len(), taken[0].failures), (NEWS_MAX, 3));
+        assert_eq!((taken.len(), taken[0].failures), (NEWS_MAX, 4));
         assert_eq!(taken[0].what, failed("0".to_owned()));
     }
 }

@@ -25,10 +25,15 @@ const RETRIES: Retries =
     Retries { attempts_max: 3, first: Duration::from_millis(1), longest: Duration::from_millis(4) };
 
 fn failing() -> Box<dyn Engine> {
+    failing_as(EngineErrorKind::Backend, ())
+}
+
+fn failing_as(kind: EngineErrorKind, held: impl Send + 'static) -> Box<dyn Engine> {
     let mut left = GOOD_PICTURES;
     Box::new(ScriptedEngine::new(spec(), move |input, map| {
+        let _held = &held;
         if left == 0 {
-            return Err(EngineError::new(EngineErrorKind::Backend, "the GPU is lost"));
+            return Err(EngineError::new(kind, "the GPU is lost"));
         }
         left -= 1;
         answer(input, map)
@@ -251,6 +256,38 @@ fn a_station_whose_engine_is_given_up_ends_with_every_part_answered() {
     let gone = "nobody judges any more, and the station ends: there is no GPU any more";
     let wanted = [("engine_failed", 1, "the GPU is lost"), ("engine_given_up", 1, gone)];
     check_told(dir.path(), &wanted);
+}
+
+/// Tells when it is freed.
+struct Tells(Arc<AtomicBool>);
+
+impl Drop for Tells {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_station_whose_gpu_is_lost_to_the_process_ends_at_once_with_every_part_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let freed = Arc::new(AtomicBool::new(false));
+    let tells = Tells(Arc::clone(&freed));
+    // There would be a substitute, and an engine to open again.
+    let (line, seen, open) = line(dir.path(), true, false, |shop| {
+        let engine = failing_as(EngineErrorKind::Lost, tells);
+        KeptEngine::serving(engine, shop, RETRIES).unwrap()
+    });
+    open.store(true, Ordering::SeqCst);
+    let error = line.run(&Shutdown::manual(), &Notify::silent()).unwrap_err();
+    assert_eq!(error.kind(), PipelineErrorKind::Stage);
+    let records: Vec<_> = seen.iter().collect();
+    check_reasons(&records, &[Reason::Engine, Reason::NotReady, Reason::Deadline]);
+    assert!(records[..GOOD_PICTURES].iter().all(passed));
+    assert_eq!(records[GOOD_PICTURES].verdict.reason, Reason::Engine);
+    assert!(!records[GOOD_PICTURES..].iter().any(passed), "nobody judges any more");
+    let why = "lost to this process, which ends and is started again: the GPU is lost";
+    check_told(dir.path(), &[("engine_failed", 1, why)]);
+    assert!(!freed.load(Ordering::SeqCst), "what lies in a broken context is left alone");
 }
 
 #[test]

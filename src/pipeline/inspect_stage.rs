@@ -51,6 +51,9 @@ impl InspectStage {
         loop {
             self.progress.beat(Stage::Inspect);
             if self.attend() == Condition::Lost {
+                // What it has on a device may be broken, and freeing it a crash, before the last answers
+                // are on disk. The process ends.
+                std::mem::forget(self.examiner);
                 return Outcome::Failed("no engine serves any more, see the log".to_owned());
             }
             let work = match self.work.recv_timeout(TICK) {

@@ -50,8 +50,8 @@ pub struct Retries {
 }
 
 impl Default for Retries {
-    /// Half a minute in all: a driver that starts again is back by then, and a process whose CUDA
-    /// context is broken for good is soon replaced by a new one.
+    /// Half a minute in all: a driver that starts again is back by then, and a process in which nothing
+    /// helps is soon replaced by a new one.
     fn default() -> Self {
         let (first, longest) = (Duration::from_millis(500), Duration::from_secs(16));
         Self { attempts_max: 6, first, longest }
@@ -80,6 +80,8 @@ pub(super) enum Made {
     Substitute(Box<dyn Engine>),
     /// Nothing more will come, and why.
     GivenUp(String),
+    /// The device is lost to this process, and why.
+    Lost(String),
 }
 
 /// The owner has gone.
@@ -171,6 +173,9 @@ impl Maker {
                 Ok(engine) => {
                     tracing::info!(attempt, "the engine was opened again and proved");
                     return self.give(Made::Meant(engine));
+                }
+                Err(e) if e.kind() == EngineErrorKind::Lost => {
+                    return self.give(Made::Lost(e.chain()));
                 }
                 Err(e) => {
                     let error = &e as &dyn std::error::Error;

@@ -14,9 +14,10 @@
 //!   nobody serves: none is judged twice, none is left without an answer.
 //! - One that answers with values that are no numbers has failed as well when that goes on
 //!   ([`super::numbers`]). What stands in for it is not held to that: there is nothing else to take.
+//! - What the device computes in may be broken for the rest of the process ([`EngineErrorKind::Lost`]). Then
+//!   nothing is opened again, and nobody serves: the process must end, and another one begin.
 //! - Engines change between two pictures that the owner says ([`Engine::attend`]), never within the
-//!   tiles or views of one part. The opening of another one begins there, too: by then the owner has let go
-//!   of what it made of the failed one's device ([`Happening::Failed`] tells).
+//!   tiles or views of one part.
 //! - Only engines of the model and arithmetic of the first one serve: limits hold for these.
 //! - An engine that fails again soon after it was opened uses up the same attempts, so that one that
 //!   opens and fails in turn is given up, too.
@@ -47,8 +48,6 @@ enum Serving {
     Meant(Box<dyn Engine>),
     /// One that was made because it is not there.
     Substitute(Box<dyn Engine>),
-    /// Nobody; this one failed at the last picture.
-    Failed(Box<dyn Engine>),
     Nobody,
 }
 
@@ -64,6 +63,8 @@ pub struct KeptEngine {
     failed: bool,
     /// No other engine will come.
     given_up: bool,
+    /// The device is lost to this process. Nothing that lies there is touched any more.
+    lost: bool,
     untold: Untold,
     orders: Sender<Order>,
     made: Receiver<Made>,
@@ -118,6 +119,7 @@ impl KeptEngine {
             numbers: Numbers::default(),
             failed: false,
             given_up: false,
+            lost: false,
             untold: Untold::default(),
             orders,
             made,
@@ -125,28 +127,27 @@ impl KeptEngine {
         })
     }
 
-    /// The engine failed at a picture: it is taken out of service.
+    /// The engine failed at a picture: it is taken out of service and made again.
     fn withdraw(&mut self, error: &EngineError) {
         let Serving::Meant(failed) = std::mem::replace(&mut self.serving, Serving::Nobody) else {
             return;
         };
-        self.serving = Serving::Failed(failed);
         self.failed = true;
         self.untold.add(Happening::Failed { why: error.chain() });
         let error = error as &dyn std::error::Error;
         tracing::error!(error, "the engine failed: it is opened again");
-    }
-
-    /// Has one that failed made again.
-    fn order_another(&mut self) {
-        let Serving::Failed(failed) = std::mem::replace(&mut self.serving, Serving::Nobody) else {
-            return;
-        };
         let steady = self.answered >= STEADY_PICTURES;
         self.answered = 0;
         // The maker waits for orders whenever the meant engine serves; it is gone when it panicked.
         if self.orders.try_send(Order::Recover { failed, steady }).is_err() {
             self.give_up(NO_MAKER.to_owned());
+        }
+    }
+
+    fn lose(&mut self, why: String) {
+        if !std::mem::replace(&mut self.lost, true) {
+            tracing::error!(why, "the GPU is lost to this process, which ends to be started again");
+            self.untold.add(Happening::Lost { why });
         }
     }
 
@@ -173,6 +174,7 @@ impl KeptEngine {
                 self.serving = Serving::Substitute(engine);
             }
             Made::GivenUp(why) => self.give_up(why),
+            Made::Lost(why) => self.lose(why),
         }
     }
 }
@@ -184,9 +186,9 @@ impl Engine for KeptEngine {
 
     fn infer(&mut self, input: &[u8], out: &mut AnomalyMap) -> Result<(), EngineError> {
         let engine = match &mut self.serving {
-            Serving::Meant(engine) => engine,
-            Serving::Substitute(engine) => return engine.infer(input, out),
-            Serving::Failed(_) | Serving::Nobody => {
+            Serving::Meant(engine) if !self.lost => engine,
+            Serving::Substitute(engine) if !self.lost => return engine.infer(input, out),
+            _ => {
                 self.spec.clear(out);
                 return Err(EngineError::new(
                     EngineErrorKind::Backend,
@@ -197,20 +199,20 @@ impl Engine for KeptEngine {
         let noted = engine.infer(input, out).and_then(|()| self.numbers.note(out));
         match &noted {
             Ok(finite) => self.answered += u64::from(*finite),
-            Err(e) if e.kind() == EngineErrorKind::Backend => {
+            Err(e) => {
                 self.spec.clear(out);
-                self.withdraw(e);
+                match e.kind() {
+                    EngineErrorKind::Lost => self.lose(e.chain()),
+                    EngineErrorKind::Backend => self.withdraw(e),
+                    // The picture is at fault.
+                    _ => {}
+                }
             }
-            // The picture is at fault.
-            Err(_) => {}
         }
         noted.map(drop)
     }
 
     fn attend(&mut self) -> Condition {
-        if let Serving::Failed(_) = self.serving {
-            self.order_another();
-        }
         loop {
             match self.made.try_recv() {
                 Ok(made) => self.take(made),
@@ -222,10 +224,11 @@ impl Engine for KeptEngine {
             }
         }
         match &self.serving {
+            _ if self.lost => Condition::Lost,
             Serving::Meant(_) => Condition::Serving,
             Serving::Substitute(_) => Condition::Substitute,
-            Serving::Failed(_) | Serving::Nobody if self.given_up => Condition::Lost,
-            Serving::Failed(_) | Serving::Nobody => Condition::Absent,
+            Serving::Nobody if self.given_up => Condition::Lost,
+            Serving::Nobody => Condition::Absent,
         }
     }
 

@@ -168,6 +168,49 @@ fn a_substitute_serves_until_the_engine_is_there_again() {
     assert_eq!([look(&mut kept), look(&mut kept)], [Some(2.0), None]);
 }
 
+/// Fails at once, and for the rest of the process.
+fn losing() -> Box<dyn Engine> {
+    Box::new(ScriptedEngine::new(spec(), |_, map| {
+        map.values.fill(0.0);
+        map.score = 0.0;
+        Err(EngineError::new(EngineErrorKind::Lost, "scripted: illegal address"))
+    }))
+}
+
+#[test]
+fn when_the_device_is_lost_to_the_process_nothing_is_opened_again_and_nobody_serves() {
+    let mut shop = workshop(|| Ok(engine(2.0, usize::MAX)));
+    shop.substitute = Some(Box::new(|| Ok(engine(3.0, usize::MAX))));
+    let opened = Arc::clone(&shop.opened);
+    let mut kept = KeptEngine::serving(losing(), shop, RETRIES).unwrap();
+    // Each tile and view of the part asks.
+    assert_eq!([look(&mut kept), look(&mut kept)], [None, None]);
+    for _ in 0..20 {
+        assert_eq!(kept.attend(), Condition::Lost);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(look(&mut kept), None);
+    let why = "scripted: illegal address".to_owned();
+    assert_eq!(happenings(&mut kept), [Happening::Lost { why }], "once");
+    assert_eq!(opened.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn a_device_that_is_found_lost_when_the_engine_is_opened_again_ends_the_attempts() {
+    let mut shop =
+        workshop(|| Err(EngineError::new(EngineErrorKind::Lost, "scripted: launch failed")));
+    shop.substitute = Some(Box::new(|| Ok(engine(3.0, usize::MAX))));
+    let opened = Arc::clone(&shop.opened);
+    let patient = Retries { attempts_max: u32::MAX, ..RETRIES };
+    let mut kept = KeptEngine::serving(engine(1.0, 0), shop, patient).unwrap();
+    assert_eq!(look(&mut kept), None);
+    // Another process has the GPU again, so the substitute does not go on for good.
+    until(&mut kept, Condition::Lost);
+    assert_eq!((look(&mut kept), opened.load(Ordering::SeqCst)), (None, 1));
+    let why = "scripted: launch failed".to_owned();
+    assert_eq!(happenings(&mut kept), [failed(), Happening::Lost { why }]);
+}
+
 #[test]
 fn attempts_are_bounded_and_then_the_substitute_stays_or_nobody_is_left() {
     for (substitute, end) in [(false, Condition::Lost), (true, Condition::Substitute)] {

@@ -117,7 +117,35 @@ fn tegra_release() -> Option<String> {
 }
 
 pub(super) fn cuda(what: &'static str) -> impl Fn(DriverError) -> EngineError {
-    move |e| EngineError::with_source(EngineErrorKind::Backend, what, e)
+    move |e| {
+        let kind =
+            if ends_the_process(e.0) { EngineErrorKind::Lost } else { EngineErrorKind::Backend };
+        EngineError::with_source(kind, what, e)
+    }
+}
+
+/// The errors of which NVIDIA's header (cuda.h) says that any further work returns them again, and that to
+/// go on the process must be terminated and relaunched; with them memory that cannot be relied on any
+/// more, and a context that is gone.
+fn ends_the_process(code: sys::CUresult) -> bool {
+    use sys::cudaError_enum as Code;
+    matches!(
+        code,
+        Code::CUDA_ERROR_ILLEGAL_ADDRESS
+            | Code::CUDA_ERROR_LAUNCH_TIMEOUT
+            | Code::CUDA_ERROR_ASSERT
+            | Code::CUDA_ERROR_HARDWARE_STACK_ERROR
+            | Code::CUDA_ERROR_ILLEGAL_INSTRUCTION
+            | Code::CUDA_ERROR_MISALIGNED_ADDRESS
+            | Code::CUDA_ERROR_INVALID_ADDRESS_SPACE
+            | Code::CUDA_ERROR_INVALID_PC
+            | Code::CUDA_ERROR_LAUNCH_FAILED
+            | Code::CUDA_ERROR_MPS_CLIENT_TERMINATED
+            | Code::CUDA_ERROR_EXTERNAL_DEVICE
+            | Code::CUDA_ERROR_ECC_UNCORRECTABLE
+            | Code::CUDA_ERROR_NVLINK_UNCORRECTABLE
+            | Code::CUDA_ERROR_CONTEXT_IS_DESTROYED
+    )
 }
 
 /// Memory that processor and device see at once: mapped and pinned. On a Jetson both read the
@@ -289,6 +317,34 @@ impl Drop for Stream {
         unsafe {
             let _ = result::stream::synchronize(self.stream);
             let _ = result::stream::destroy(self.stream);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_after_which_the_process_must_end_are_told_from_those_that_may_pass() {
+        use sys::cudaError_enum as Code;
+        let kind = |code| cuda("scripted")(DriverError(code)).kind();
+        for code in [
+            Code::CUDA_ERROR_ILLEGAL_ADDRESS,
+            Code::CUDA_ERROR_ASSERT,
+            Code::CUDA_ERROR_LAUNCH_FAILED,
+            Code::CUDA_ERROR_ECC_UNCORRECTABLE,
+        ] {
+            assert_eq!(kind(code), EngineErrorKind::Lost, "{code:?}");
+        }
+        for code in [
+            Code::CUDA_ERROR_OUT_OF_MEMORY,
+            Code::CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES,
+            Code::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED,
+            Code::CUDA_ERROR_NO_DEVICE,
+            Code::CUDA_ERROR_UNKNOWN,
+        ] {
+            assert_eq!(kind(code), EngineErrorKind::Backend, "{code:?}");
         }
     }
 }

@@ -108,10 +108,9 @@ impl TensorRt {
         self.device.as_deref().map(Device::info)
     }
 
-    /// Memory for cameras that the GPU reads where it lies; `None` without a GPU. It is plain memory again
-    /// once this value and all engines that it loaded are gone.
+    /// Memory for cameras that the GPU reads where it lies; `None` without a GPU.
     pub fn buffers(&self) -> Option<Arc<dyn Buffers>> {
-        Some(Arc::new(slab::PinnedBuffers::of(self.device.as_ref()?)))
+        Some(Arc::new(slab::PinnedBuffers::of(Arc::clone(self.device.as_ref()?))))
     }
 
     /// What a plan of this target on this machine is bound to.

@@ -6,7 +6,7 @@
 //! address launch the recording. Each run is waited for before the answer, a failed one too: afterwards
 //! nothing reads the input any more, so its buffer may go back to its camera.
 
-use crate::engine::EngineError;
+use crate::engine::{EngineError, EngineErrorKind};
 
 /// Most addresses whose runs are recorded; buffers of cameras are fewer. What is beyond runs without
 /// a recording.
@@ -66,8 +66,11 @@ impl<D: Driver> Runs<D> {
     pub(super) fn run(&mut self, address: u64) -> Result<(), EngineError> {
         self.driver.enter()?;
         let put_in = self.put_in(address);
-        let done = self.driver.wait();
-        put_in.and(done)
+        match (put_in, self.driver.wait()) {
+            // TensorRT says of a broken context only that it cannot run; the driver says what it is.
+            (Err(_), Err(lost)) if lost.kind() == EngineErrorKind::Lost => Err(lost),
+            (put_in, done) => put_in.and(done),
+        }
     }
 
     fn put_in(&mut self, address: u64) -> Result<(), EngineError> {

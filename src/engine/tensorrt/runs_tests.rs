@@ -27,6 +27,8 @@ struct Told {
     calls: Vec<Call>,
     /// The call that fails.
     fails: Option<Call>,
+    /// From that call on the driver says that the context is lost.
+    lost: bool,
 }
 
 #[derive(Clone, Default)]
@@ -36,7 +38,11 @@ impl Script {
     fn call(&self, call: Call) -> Result<(), EngineError> {
         let mut told = self.0.lock().unwrap();
         let fails = told.fails.as_ref() == Some(&call);
+        let lost = told.lost && call == Wait;
         told.calls.push(call);
+        if lost {
+            return Err(EngineError::new(EngineErrorKind::Lost, "scripted: illegal address"));
+        }
         if fails {
             return Err(EngineError::new(EngineErrorKind::Backend, "scripted failure"));
         }
@@ -202,6 +208,17 @@ fn a_step_that_fails_is_an_error_after_which_nothing_reads_the_input() {
         script.fail(None);
         runs.run(7).unwrap();
         assert_eq!(script.take().last(), Some(&Wait));
+    }
+}
+
+#[test]
+fn a_context_that_is_lost_is_told_by_the_driver_whatever_the_library_says() {
+    for (before, fails) in [(0, None), (0, Some(Enqueue)), (2, Some(Launch(7)))] {
+        let (mut runs, script) = runs();
+        (0..before).for_each(|_| runs.run(7).unwrap());
+        script.fail(fails.clone());
+        script.0.lock().unwrap().lost = true;
+        assert_eq!(runs.run(7).unwrap_err().kind(), EngineErrorKind::Lost, "{fails:?}");
     }
 }
 

@@ -4,14 +4,11 @@
 //! not taken from the driver (`cuMemHostAlloc`), because the kernel refuses to let a camera write into
 //! such memory (V4L2 `USERPTR` takes ordinary pages only). On a Jetson processor, camera and GPU use the
 //! same DRAM; on a card the GPU reads over the bus.
-//!
-//! Cameras keep their buffers as long as the station runs. The buffers do not keep the device: a context
-//! that was lost is only made anew when nobody holds it. When the device has gone, they are plain memory.
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use cudarc::driver::sys;
 
@@ -114,29 +111,25 @@ struct Pinned {
     pages: Option<Pages>,
     /// Where the GPU sees them.
     address: u64,
-    device: Weak<dyn Registers>,
+    device: Arc<dyn Registers>,
 }
 
 impl Pinned {
-    fn new(device: &Weak<dyn Registers>, len: usize) -> Result<Self, EngineError> {
-        let none = |what: &str| EngineError::new(EngineErrorKind::Backend, what);
-        let there = device.upgrade();
-        let there = there.ok_or_else(|| none("the GPU has failed: it reads no more buffers"))?;
-        let pages = Pages::new(len);
-        let pages = pages.ok_or_else(|| none("there is no memory left for the camera"))?;
+    fn new(device: &Arc<dyn Registers>, len: usize) -> Result<Self, EngineError> {
+        let pages = Pages::new(len).ok_or_else(|| {
+            EngineError::new(EngineErrorKind::Backend, "there is no memory left for the camera")
+        })?;
         // SAFETY: whole pages of the process; dropping gives them back or leaks them.
-        let address = unsafe { there.register(pages.host, pages.layout.size()) }?;
-        Ok(Self { pages: Some(pages), address, device: Weak::clone(device) })
+        let address = unsafe { device.register(pages.host, pages.layout.size()) }?;
+        Ok(Self { pages: Some(pages), address, device: Arc::clone(device) })
     }
 }
 
 impl Drop for Pinned {
     fn drop(&mut self) {
         let Some(pages) = self.pages.take() else { return };
-        let device = self.device.upgrade();
         // SAFETY: registered by this device, given back once; no run reads it, for each was waited for.
-        let given_back = device.is_some_and(|device| unsafe { device.give_back(pages.host) });
-        if !given_back {
+        if !unsafe { self.device.give_back(pages.host) } {
             // Pages that a driver may still hold must not come to another use.
             std::mem::forget(pages);
         }
@@ -153,20 +146,15 @@ impl Slab for Pinned {
     }
 
     fn memory(&self) -> Memory {
-        // An address of a device that has gone means nothing to another one.
-        if self.device.strong_count() == 0 {
-            return Memory::Heap;
-        }
         Memory::MappedPinned { host: self.bytes().as_ptr() as usize, device: self.address }
     }
 }
 
-/// Makes such buffers, as long as the device is there.
-pub(super) struct PinnedBuffers(Weak<dyn Registers>);
+/// Makes such buffers.
+pub(super) struct PinnedBuffers(Arc<dyn Registers>);
 
 impl PinnedBuffers {
-    pub(super) fn of(device: &Arc<Device>) -> Self {
-        let device: Weak<Device> = Arc::downgrade(device);
+    pub(super) fn of(device: Arc<Device>) -> Self {
         Self(device)
     }
 }
@@ -193,6 +181,7 @@ mod tests {
     struct Driver {
         calls: Arc<Mutex<Vec<Call>>>,
         refuses: bool,
+        keeps: bool,
     }
 
     impl Registers for Driver {
@@ -204,42 +193,40 @@ mod tests {
 
         unsafe fn give_back(&self, _: NonNull<u8>) -> bool {
             self.calls.lock().unwrap().push(Call::GiveBack);
-            true
+            !self.keeps
         }
     }
 
-    /// A device, buffers of it, and what its driver was told.
-    fn device(refuses: bool) -> (Arc<Driver>, PinnedBuffers, Arc<Mutex<Vec<Call>>>) {
+    /// Buffers of a device, and what its driver was told.
+    fn device(refuses: bool, keeps: bool) -> (PinnedBuffers, Arc<Mutex<Vec<Call>>>) {
         let calls = Arc::default();
-        let device = Arc::new(Driver { calls: Arc::clone(&calls), refuses });
-        let weak: Weak<Driver> = Arc::downgrade(&device);
-        (device, PinnedBuffers(weak), calls)
+        (PinnedBuffers(Arc::new(Driver { calls: Arc::clone(&calls), refuses, keeps })), calls)
     }
 
     #[test]
     fn a_buffer_is_registered_once_and_given_back_once() {
-        let (_device, buffers, calls) = device(false);
-        let buffer = buffers.make(3).unwrap();
-        assert!(matches!(buffer.memory(), Memory::MappedPinned { device: 7, .. }));
-        drop(buffer);
-        assert_eq!(*calls.lock().unwrap(), [Call::Register(PAGE_BYTES), Call::GiveBack]);
-        let (_device, buffers, calls) = self::device(true);
+        // What the driver keeps all the same is left behind.
+        for keeps in [false, true] {
+            let (buffers, calls) = device(false, keeps);
+            let buffer = buffers.make(3).unwrap();
+            assert!(matches!(buffer.memory(), Memory::MappedPinned { device: 7, .. }));
+            drop(buffer);
+            assert_eq!(*calls.lock().unwrap(), [Call::Register(PAGE_BYTES), Call::GiveBack]);
+        }
+        let (buffers, calls) = device(true, false);
         assert!(buffers.make(3).is_err());
         assert_eq!(*calls.lock().unwrap(), [Call::Register(PAGE_BYTES)], "nothing to give back");
     }
 
     #[test]
-    fn buffers_do_not_keep_the_device_and_are_plain_memory_without_it() {
-        let (device, buffers, calls) = device(false);
+    fn a_buffer_outlives_whoever_made_it_and_is_still_given_back() {
+        let (buffers, calls) = device(false, false);
         let mut buffer = buffers.make(3).unwrap();
+        drop(buffers);
         buffer.bytes_mut().fill(5);
-        assert_eq!(Arc::strong_count(&device), 1, "a camera does not hold the context");
-        drop(device);
-        assert_eq!((buffer.memory(), buffer.bytes()), (Memory::Heap, &[5; 3][..]));
-        let Err(error) = buffers.make(3) else { panic!("made by a device that has gone") };
-        assert!(error.to_string().contains("the GPU has failed"), "{error}");
+        assert_eq!(buffer.bytes(), &[5; 3]);
         drop(buffer);
-        assert_eq!(calls.lock().unwrap().len(), 1, "there is no driver to ask any more");
+        assert_eq!(*calls.lock().unwrap(), [Call::Register(PAGE_BYTES), Call::GiveBack]);
     }
 
     #[test]
