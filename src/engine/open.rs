@@ -189,8 +189,7 @@ impl Workshop for GpuWorkshop {
         let bundle = Bundle::load(&self.source)?;
         let tensorrt =
             TensorRt::open(self.gpu.library_dir.as_deref())?.controlled_by(self.control.clone());
-        let built = tensorrt.build_into(pictures(&bundle, &self.gpu), &self.gpu.plans_dir)?;
-        Ok(Box::new(built.0))
+        Ok(Box::new(tensorrt.build_new(pictures(&bundle, &self.gpu), &self.gpu.plans_dir)?))
     }
 
     fn reopen(&mut self) -> Result<Box<dyn Engine>, EngineError> {

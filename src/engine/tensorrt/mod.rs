@@ -15,6 +15,7 @@
 
 mod control;
 mod cuda;
+mod failed;
 mod ffi;
 mod frames;
 mod plan;
@@ -188,7 +189,7 @@ impl TensorRt {
     /// The proved engine of the target from the plan in `folder`, which is built and kept there
     /// when there is none for this machine. A plan that is damaged, foreign, refused or does not
     /// reproduce the golden pictures is told in the log and built anew; the new one only replaces it
-    /// when it is proved.
+    /// when it is proved. What could not be built before is not tried again ([`Self::build_new`]).
     ///
     /// # Errors
     /// As [`Self::build`] and [`super::self_check`]; `Io` when the plan cannot be kept.
@@ -198,7 +199,7 @@ impl TensorRt {
             Ok(None) => tracing::info!("no engine was built for this machine yet: building"),
             Err(e) => tracing::warn!(error = %e.chain(), "the engine that was built is not used"),
         }
-        Ok(self.build_into(target, folder)?.0)
+        self.build_new(target, folder)
     }
 
     /// The plan in `folder` as the library wrote it; `None` when there is none for this machine.
@@ -223,10 +224,27 @@ impl TensorRt {
         };
         let mut engine = self.load(target, &plan)?;
         target.proof()?.measure(&mut engine)?.check(target.bundle.place())?;
+        // Who built it did so in spite of a note, or after it.
+        failed::forget(folder, &self.key(target)?);
         Ok(Some(engine))
     }
 
-    /// Builds, proves and keeps; answers what was found on the way, too.
+    /// As [`Self::build_into`], for programs: what failed before is not tried again, because it takes minutes
+    /// and fails again, until somebody builds it by hand or deletes the note of it.
+    ///
+    /// # Errors
+    /// As [`Self::build_into`]; `Backend` when it is not tried, with the reason.
+    pub fn build_new(
+        &self,
+        target: Target<'_>,
+        folder: &Path,
+    ) -> Result<TensorRtEngine, EngineError> {
+        let key = self.key(target)?;
+        failed::unless_failed(folder, &key, || self.build_kept(target, key.clone(), folder))
+            .map(|(engine, _)| engine)
+    }
+
+    /// Builds, proves and keeps; answers what was found on the way, too. A failure is noted beside the plans.
     ///
     /// # Errors
     /// As [`Self::engine`].
@@ -236,6 +254,15 @@ impl TensorRt {
         folder: &Path,
     ) -> Result<(TensorRtEngine, PlanRecord), EngineError> {
         let key = self.key(target)?;
+        failed::noted(folder, &key, || self.build_kept(target, key.clone(), folder))
+    }
+
+    fn build_kept(
+        &self,
+        target: Target<'_>,
+        key: PlanKey,
+        folder: &Path,
+    ) -> Result<(TensorRtEngine, PlanRecord), EngineError> {
         // What is guarded is nothing that a panic could leave half done.
         let _alone = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
         let timings_file = folder.join(format!("{}.timings", self.timings_name(&key)));
