@@ -213,14 +213,15 @@ fn a_process_that_is_left_while_the_builder_works_ends_at_once_with_its_own_code
     if let Some(after) = std::env::var_os(CHILD_LEAVES_AFTER_MS) {
         let after = after.into_string().unwrap().parse().unwrap();
         // Never ended: as a builder whose step does not end.
-        std::thread::spawn(|| {
+        let build = || {
             let rtx = TensorRt::open(Some(&libraries())).unwrap();
             let bundle = load(demo());
             loop {
                 let target = Target::pictures(&bundle, Precision::Fp16);
                 rtx.build(target, &BTreeSet::new(), &[]).unwrap();
             }
-        });
+        };
+        std::thread::Builder::new().name("builder".to_owned()).spawn(build).unwrap();
         std::thread::sleep(Duration::from_millis(after));
         shutdown::leave(ExitCode::from(7), in_use());
         return;

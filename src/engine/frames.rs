@@ -6,7 +6,8 @@
 //! nobody can read, such as compressed ones or those in memory that only the processor sees.
 //!
 //! Readers and the engine for pictures fail each for itself, unless the device is lost to the process
-//! ([`EngineErrorKind::Lost`]): then nobody serves any more, whoever found it out.
+//! ([`EngineErrorKind::Lost`]): then no reader serves any more, whoever found it out, and what becomes of
+//! the station is up to the engine for pictures.
 
 use std::sync::Arc;
 
@@ -56,6 +57,8 @@ pub struct ReaderSource {
 
 /// The readers with all that hangs on their device.
 struct Readers {
+    /// The device is lost to this process: nobody asks for readers or uses one.
+    lost: bool,
     serving: Vec<Serving>,
     asked: Vec<CameraFrames>,
     source: ReaderSource,
@@ -65,8 +68,6 @@ struct Readers {
 pub struct FramesEngine {
     /// Freed first: what is being made for it would keep the device busy while the other one ends.
     readers: Readers,
-    /// A reader has found the device lost to this process.
-    lost: bool,
     pictures: Box<dyn Engine>,
     buffers: Arc<dyn Buffers>,
     untold: Untold,
@@ -77,6 +78,10 @@ impl Readers {
     fn take_made(&mut self, spec: &ModelSpec) {
         while let Ok(reader) = self.source.made.try_recv() {
             let frames = reader.frames().to_string();
+            if self.lost {
+                std::mem::forget(reader);
+                continue;
+            }
             // Limits hold for one model: an engine of another one never serves.
             if reader.spec() != spec {
                 tracing::error!(frames, "the engine for frames is of another model: not used");
@@ -93,12 +98,18 @@ impl Readers {
 
     /// Asks for a reader of these frames, once.
     fn ask_for(&mut self, frames: CameraFrames) {
-        if self.asked.contains(&frames) || self.asked.len() == KINDS_MAX {
+        if self.lost || self.asked.contains(&frames) || self.asked.len() == KINDS_MAX {
             return;
         }
         self.asked.push(frames);
         // There is room for each kind; nobody listens when none can be made.
         let _ = self.source.ask.try_send(frames);
+    }
+
+    /// Nothing that lies in a broken context is touched any more, not even to free it.
+    fn lose(&mut self) {
+        self.lost = true;
+        self.serving.drain(..).for_each(std::mem::forget);
     }
 }
 
@@ -106,8 +117,8 @@ impl FramesEngine {
     /// `pictures` with readers from `source` beside it; `buffers` makes the memory that they read.
     pub fn new(pictures: Box<dyn Engine>, source: ReaderSource, buffers: Arc<dyn Buffers>) -> Self {
         let (serving, asked) = (Vec::with_capacity(KINDS_MAX), Vec::with_capacity(KINDS_MAX));
-        let readers = Readers { serving, asked, source };
-        Self { readers, lost: false, pictures, buffers, untold: Untold::default() }
+        let readers = Readers { lost: false, serving, asked, source };
+        Self { readers, pictures, buffers, untold: Untold::default() }
     }
 }
 
@@ -141,11 +152,11 @@ impl Engine for FramesEngine {
     }
 
     fn infer(&mut self, input: &[u8], out: &mut AnomalyMap) -> Result<(), EngineError> {
-        if self.lost {
-            self.spec().clear(out);
-            return Err(lost());
+        let answered = self.pictures.infer(input, out);
+        if answered.as_ref().is_err_and(|e| e.kind() == EngineErrorKind::Lost) {
+            self.readers.lose();
         }
-        self.pictures.infer(input, out)
+        answered
     }
 
     fn buffers(&self) -> Option<Arc<dyn Buffers>> {
@@ -169,17 +180,17 @@ impl Engine for FramesEngine {
     ) -> Result<(), EngineError> {
         self.spec().clear(out);
         let (frames, address) = readable(frame, geometry).ok_or_else(unread)?;
-        if self.lost {
-            return Err(lost());
-        }
         let at = self.readers.place_of(&frames).ok_or_else(unread)?;
         let Serving { reader, numbers } = &mut self.readers.serving[at];
         let noted = reader.read(address, out).and_then(|()| numbers.note(out));
+        if let Ok(true) = noted {
+            self.pictures.hear(Ok(()));
+        }
         if let Err(error) = &noted {
             self.pictures.spec().clear(out);
             if error.kind() == EngineErrorKind::Lost {
-                self.lost = true;
-                self.untold.add(Happening::Lost { why: error.chain() });
+                self.readers.lose();
+                self.pictures.hear(Err(error));
                 return noted.map(drop);
             }
             // What has failed on the device is not asked again: from here on the pictures of these
@@ -194,9 +205,6 @@ impl Engine for FramesEngine {
     }
 
     fn attend(&mut self) -> Condition {
-        if self.lost {
-            return Condition::Lost;
-        }
         self.readers.take_made(self.pictures.spec());
         self.pictures.attend()
     }
@@ -204,10 +212,6 @@ impl Engine for FramesEngine {
     fn happened(&mut self) -> Option<Happening> {
         self.untold.take().or_else(|| self.pictures.happened())
     }
-}
-
-fn lost() -> EngineError {
-    EngineError::new(EngineErrorKind::Lost, "the GPU is lost to this process")
 }
 
 /// The error of an engine that is given a frame which it does not read.

@@ -220,7 +220,7 @@ impl Drop for Holds {
     }
 }
 
-/// Makes good engines.
+/// Makes good engines; those that stand in for them answer 3.
 struct Opens;
 
 impl Workshop for Opens {
@@ -233,16 +233,18 @@ impl Workshop for Opens {
     }
 
     fn substitute(&mut self) -> Result<Option<Box<dyn Engine>>, EngineError> {
-        Ok(None)
+        Ok(Some(Box::new(ScriptedEngine::from_scores(spec("m"), vec![3.0]))))
     }
+}
+
+fn kept(pictures: ScriptedEngine) -> Box<dyn Engine> {
+    let retries = Retries { attempts_max: 3, first: Duration::ZERO, longest: Duration::ZERO };
+    Box::new(KeptEngine::serving(Box::new(pictures), Opens, retries).unwrap())
 }
 
 /// An engine for pictures that fails so, and is opened again where that helps.
 fn failing(kind: EngineErrorKind) -> Box<dyn Engine> {
-    let failing =
-        ScriptedEngine::new(spec("m"), move |_, _| Err(EngineError::new(kind, "scripted")));
-    let retries = Retries { attempts_max: 3, first: Duration::ZERO, longest: Duration::ZERO };
-    Box::new(KeptEngine::serving(Box::new(failing), Opens, retries).unwrap())
+    kept(ScriptedEngine::new(spec("m"), move |_, _| Err(EngineError::new(kind, "scripted"))))
 }
 
 #[test]
@@ -266,8 +268,14 @@ fn readers_go_on_while_the_engine_for_pictures_is_opened_again() {
     assert_eq!(happened, [Happening::Failed { why: "scripted".to_owned() }, Happening::Back]);
 }
 
-/// Finds the device lost to the process, and counts how often it is asked.
-struct Losing(Reader, Arc<AtomicUsize>);
+/// Answers so many times, and then finds the device lost to the process; counts how often it is asked.
+struct Losing(Reader, usize, Arc<AtomicUsize>);
+
+impl Drop for Losing {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "freed in a broken context");
+    }
+}
 
 impl FrameReader for Losing {
     fn frames(&self) -> &CameraFrames {
@@ -278,41 +286,62 @@ impl FrameReader for Losing {
         self.0.spec()
     }
 
-    fn read(&mut self, _: u64, _: &mut AnomalyMap) -> Result<(), EngineError> {
-        self.1.fetch_add(1, Ordering::SeqCst);
+    fn read(&mut self, address: u64, out: &mut AnomalyMap) -> Result<(), EngineError> {
+        if self.2.fetch_add(1, Ordering::SeqCst) < self.1 {
+            return self.0.read(address, out);
+        }
         Err(EngineError::new(EngineErrorKind::Lost, "scripted"))
     }
 }
 
 #[test]
-fn when_the_device_is_lost_to_the_process_nobody_serves_whoever_found_it_out() {
-    for by_reader in [false, true] {
-        let pictures = if by_reader {
-            Box::new(ScriptedEngine::from_scores(spec("m"), vec![0.5])) as Box<dyn Engine>
-        } else {
-            failing(EngineErrorKind::Lost)
+fn when_the_device_is_lost_to_the_process_no_reader_serves_whoever_found_it_out() {
+    // Late, the process must end; early, the next one would fare no better.
+    for (by_reader, good) in [(true, 100), (true, 99), (false, 0)] {
+        let ends = good == 100;
+        let pictures = match by_reader {
+            true => kept(ScriptedEngine::from_scores(spec("m"), vec![0.5])),
+            false => failing(EngineErrorKind::Lost),
         };
         let Bench { mut engine, asked, made, .. } = bench_of(pictures);
         let read = Arc::<AtomicUsize>::default();
         assert!(!engine.reads(&frame(7, 18), &WHOLE));
         let reader = Reader(spec("m"), asked.try_recv().unwrap());
-        made.send(Box::new(Losing(reader, Arc::clone(&read)))).unwrap();
+        made.send(Box::new(Losing(reader, good, Arc::clone(&read)))).unwrap();
         assert_eq!(engine.attend(), Condition::Serving);
         let mut map = AnomalyMap { width: 2, height: 2, values: vec![0.0; 4], score: 0.0 };
-        // Further views of the part, and whatever comes until the station has ended.
-        for _ in 0..3 {
-            if by_reader {
-                engine.infer_frame(&frame(7, 18), &WHOLE, &mut map).unwrap_err();
-                assert!(!map.is_finite(), "a map that cannot pass");
-                (map.score, map.values) = (0.0, vec![0.0; 4]);
-            }
-            engine.infer(&[0; 12], &mut map).unwrap_err();
-            assert!(!map.is_finite(), "a map that cannot pass");
-            assert_eq!(engine.attend(), Condition::Lost);
+        for _ in 0..good {
+            engine.infer_frame(&frame(7, 18), &WHOLE, &mut map).unwrap();
         }
-        assert_eq!(read.load(Ordering::SeqCst), usize::from(by_reader), "not asked again");
-        let happened: Vec<_> = std::iter::from_fn(|| engine.happened()).collect();
-        assert_eq!(happened, [Happening::Lost { why: "scripted".to_owned() }], "{by_reader}");
+        let error = match by_reader {
+            true => engine.infer_frame(&frame(7, 18), &WHOLE, &mut map).unwrap_err(),
+            false => engine.infer(&[0; 12], &mut map).unwrap_err(),
+        };
+        assert_eq!(error.kind(), EngineErrorKind::Lost);
+        assert!(!map.is_finite(), "a map that cannot pass");
+        // Further views of the part, before anybody stands in.
+        assert!(!engine.reads(&frame(7, 18), &WHOLE));
+        (map.score, map.values) = (0.0, vec![0.0; 4]);
+        engine.infer(&[0; 12], &mut map).unwrap_err();
+        assert!(!map.is_finite(), "a map that cannot pass");
+        let begin = Instant::now();
+        let end = if ends { Condition::Lost } else { Condition::Substitute };
+        while engine.attend() != end {
+            assert!(begin.elapsed() < Duration::from_secs(20));
+        }
+        assert_eq!(engine.infer(&[0; 12], &mut map).is_ok(), !ends);
+        assert_eq!(map.score == 3.0, !ends, "{}", map.score);
+        // One that was under way, and other frames.
+        let late = Reader(spec("m"), kind_of(&frame(7, 18), &WHOLE).unwrap());
+        made.send(Box::new(Losing(late, 0, Arc::clone(&read)))).unwrap();
+        assert_eq!(engine.attend(), end);
+        assert!(!engine.reads(&frame(7, 18), &WHOLE));
+        let mirror = Geometry { mirror: true, ..WHOLE };
+        assert!(!engine.reads(&frame(7, 18), &mirror) && asked.try_recv().is_err());
+        let asks = if by_reader { good + 1 } else { 0 };
+        assert_eq!(read.load(Ordering::SeqCst), asks, "not asked again");
+        let why = "scripted".to_owned();
+        assert_eq!(engine.happened(), Some(Happening::Lost { why, ends }));
     }
 }
 

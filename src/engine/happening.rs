@@ -13,11 +13,12 @@ pub enum Happening {
         /// The error with its causes.
         why: String,
     },
-    /// What its device computes in is broken for the rest of this process: the station ends, and the service
-    /// manager starts it again.
+    /// What its device computes in is broken for the rest of this process.
     Lost {
         /// The error with its causes.
         why: String,
+        /// Whether the station ends, to be started again; else the engine is given up.
+        ends: bool,
     },
     /// The one that reads these frames where they lie failed: the CPU prepares their pictures until the
     /// service is restarted.

@@ -88,6 +88,10 @@ pub trait Engine: Send {
         None
     }
 
+    /// What came of a picture that another engine looked at, on the same device: whoever keeps an engine
+    /// serving counts it, and hears when the device is lost to this process.
+    fn hear(&mut self, _of: Result<(), &EngineError>) {}
+
     /// Memory that this engine reads where it lies, for cameras to write into; `None`: any will do.
     fn buffers(&self) -> Option<Arc<dyn Buffers>> {
         None

@@ -172,10 +172,10 @@ pub(super) fn engine(epoch: u32, news: &News) -> Vec<u8> {
         Happening::Failed { why } => {
             ("engine_failed", format!("the engine failed and is opened again: {why}"))
         }
-        Happening::Lost { why } => (
-            "engine_failed",
-            format!("the GPU is lost to this process, which ends and is started again: {why}"),
-        ),
+        Happening::Lost { why, ends } => {
+            let then = if *ends { ", which ends and is started again" } else { "" };
+            ("engine_failed", format!("the GPU is lost to this process{then}: {why}"))
+        }
         Happening::ReaderFailed { frames, why } => (
             "engine_failed",
             format!("no engine reads frames {frames} {RESTARTED}, the CPU prepares them: {why}"),

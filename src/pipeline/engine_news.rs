@@ -61,7 +61,7 @@ mod tests {
         assert_eq!(news.take(), first);
         assert_eq!(news.take(), []);
         news.add(Happening::ReaderFailed { frames: "Mono8".to_owned(), why });
-        news.add(Happening::Lost { why: "frames".to_owned() });
+        news.add(Happening::Lost { why: "frames".to_owned(), ends: true });
         (0..NEWS_MAX).for_each(|at| news.add(failed(at.to_string())));
         assert_eq!(news.failures(), NEWS_MAX as u64 + 3);
         let taken = news.take();

@@ -21,15 +21,17 @@ use crate::sys::shutdown::Shutdown;
 const PARTS: usize = 400;
 /// Pictures that the engine answers before it fails.
 const GOOD_PICTURES: usize = 5;
+/// Pictures after which the loss of the GPU is not due to the start.
+const STEADY_PICTURES: usize = 100;
 const RETRIES: Retries =
     Retries { attempts_max: 3, first: Duration::from_millis(1), longest: Duration::from_millis(4) };
 
 fn failing() -> Box<dyn Engine> {
-    failing_as(EngineErrorKind::Backend, ())
+    failing_as(EngineErrorKind::Backend, GOOD_PICTURES, ())
 }
 
-fn failing_as(kind: EngineErrorKind, held: impl Send + 'static) -> Box<dyn Engine> {
-    let mut left = GOOD_PICTURES;
+fn failing_as(kind: EngineErrorKind, good: usize, held: impl Send + 'static) -> Box<dyn Engine> {
+    let mut left = good;
     Box::new(ScriptedEngine::new(spec(), move |input, map| {
         let _held = &held;
         if left == 0 {
@@ -274,7 +276,7 @@ fn a_station_whose_gpu_is_lost_to_the_process_ends_at_once_with_every_part_answe
     let tells = Tells(Arc::clone(&freed));
     // There would be a substitute, and an engine to open again.
     let (line, seen, open) = line(dir.path(), true, false, |shop| {
-        let engine = failing_as(EngineErrorKind::Lost, tells);
+        let engine = failing_as(EngineErrorKind::Lost, STEADY_PICTURES, tells);
         KeptEngine::serving(engine, shop, RETRIES).unwrap()
     });
     open.store(true, Ordering::SeqCst);
@@ -282,11 +284,35 @@ fn a_station_whose_gpu_is_lost_to_the_process_ends_at_once_with_every_part_answe
     assert_eq!(error.kind(), PipelineErrorKind::Stage);
     let records: Vec<_> = seen.iter().collect();
     check_reasons(&records, &[Reason::Engine, Reason::NotReady, Reason::Deadline]);
-    assert!(records[..GOOD_PICTURES].iter().all(passed));
-    assert_eq!(records[GOOD_PICTURES].verdict.reason, Reason::Engine);
-    assert!(!records[GOOD_PICTURES..].iter().any(passed), "nobody judges any more");
+    assert!(records[..STEADY_PICTURES].iter().all(passed));
+    assert_eq!(records[STEADY_PICTURES].verdict.reason, Reason::Engine);
+    assert!(!records[STEADY_PICTURES..].iter().any(passed), "nobody judges any more");
     let why = "lost to this process, which ends and is started again: the GPU is lost";
     check_told(dir.path(), &[("engine_failed", 1, why)]);
+    assert!(!freed.load(Ordering::SeqCst), "what lies in a broken context is left alone");
+}
+
+#[test]
+fn a_station_that_loses_its_gpu_after_each_start_goes_on_with_the_cpu() {
+    let dir = tempfile::tempdir().unwrap();
+    let freed = Arc::new(AtomicBool::new(false));
+    let tells = Tells(Arc::clone(&freed));
+    let (line, seen, open) = line(dir.path(), true, false, |shop| {
+        let engine = failing_as(EngineErrorKind::Lost, GOOD_PICTURES, tells);
+        KeptEngine::serving(engine, shop, RETRIES).unwrap()
+    });
+    open.store(true, Ordering::SeqCst);
+    let board = Arc::clone(&line.board);
+    line.run(&Shutdown::manual(), &Notify::silent()).unwrap();
+    let records: Vec<_> = seen.iter().collect();
+    check(&records);
+    assert_eq!((records.len(), records[GOOD_PICTURES].verdict.reason), (PARTS, Reason::Engine));
+    assert!(records.last().is_some_and(passed), "the CPU judges to the end");
+    let health = board.engine_health();
+    assert_eq!((health.state, health.failures), ("substitute", 1));
+    let lost = "the GPU is lost to this process: the GPU is lost";
+    let gone = "the CPU judges until the service is restarted: the GPU is lost";
+    check_told(dir.path(), &[("engine_failed", 1, lost), ("engine_given_up", 1, gone)]);
     assert!(!freed.load(Ordering::SeqCst), "what lies in a broken context is left alone");
 }
 

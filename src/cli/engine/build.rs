@@ -185,6 +185,7 @@ mod tests {
             precision: Precision::Fp16,
             workspace_bytes_max: 1 << 30,
             frames: None,
+            half_sha256: None,
         };
         let kept_fp32 = vec!["head".to_owned(), "stem".to_owned()];
         let record = PlanRecord { key, kept_fp32, golden_diff_max: 0.0 };

@@ -72,6 +72,8 @@ pub(super) enum Order {
         failed: Box<dyn Engine>,
         steady: bool,
     },
+    /// Give the engine up, because of this: make what serves in its place for good.
+    Replace(String),
 }
 
 /// What the maker made.
@@ -126,6 +128,10 @@ impl Maker {
                 }
                 self.substitute()?;
                 self.recover()
+            }
+            Ok(Order::Replace(why)) => {
+                self.substitute()?;
+                self.give(Made::GivenUp(why))
             }
             Err(_) => Err(Gone),
         }

@@ -15,7 +15,8 @@
 //! - One that answers with values that are no numbers has failed as well when that goes on
 //!   ([`super::numbers`]). What stands in for it is not held to that: there is nothing else to take.
 //! - What the device computes in may be broken for the rest of the process ([`EngineErrorKind::Lost`]). Then
-//!   nothing is opened again, and nobody serves: the process must end, and another one begin.
+//!   nothing is opened again, and nobody serves: the process must end, and another one begin. But when
+//!   that comes with the first pictures, it would with those of the next process: the engine is given up.
 //! - Engines change between two pictures that the owner says ([`Engine::attend`]), never within the
 //!   tiles or views of one part.
 //! - Only engines of the model and arithmetic of the first one serve: limits hold for these.
@@ -35,8 +36,8 @@ use super::{Background, Condition, Engine, EngineError, EngineErrorKind, Happeni
 use crate::frame::AnomalyMap;
 pub use maker::{Retries, Workshop};
 
-/// Pictures answered with numbers after which an engine that was opened again counts as well: a fault that lies
-/// in the engine itself shows at the first ones.
+/// Pictures answered with numbers after which an engine that was opened again counts as well, and so does a
+/// process that began: a fault that lies in the engine itself shows at the first ones.
 const STEADY_PICTURES: u64 = 100;
 
 /// Why nothing more comes when the maker is gone.
@@ -57,14 +58,18 @@ pub struct KeptEngine {
     serving: Serving,
     /// Pictures that the present engine answered with numbers.
     answered: u64,
+    /// Pictures that were answered with numbers on its device, since the start.
+    answered_in_all: u64,
     /// What it answered of late, when it is the meant one.
     numbers: Numbers,
     /// It failed, and was not opened again yet.
     failed: bool,
     /// No other engine will come.
     given_up: bool,
-    /// The device is lost to this process. Nothing that lies there is touched any more.
+    /// The device is lost to this process.
     lost: bool,
+    /// And so the process must end.
+    ends: bool,
     untold: Untold,
     orders: Sender<Order>,
     made: Receiver<Made>,
@@ -116,10 +121,12 @@ impl KeptEngine {
             spec,
             serving,
             answered: 0,
+            answered_in_all: 0,
             numbers: Numbers::default(),
             failed: false,
             given_up: false,
             lost: false,
+            ends: false,
             untold: Untold::default(),
             orders,
             made,
@@ -144,10 +151,30 @@ impl KeptEngine {
         }
     }
 
+    /// The device is lost to this process. Nothing that lies there is touched any more, not even to free it.
     fn lose(&mut self, why: String) {
-        if !std::mem::replace(&mut self.lost, true) {
-            tracing::error!(why, "the GPU is lost to this process, which ends to be started again");
-            self.untold.add(Happening::Lost { why });
+        if self.lost || self.given_up {
+            return;
+        }
+        // The service manager starts the station again without end, and each time a part would be lost.
+        let ends = self.answered_in_all >= STEADY_PICTURES;
+        let then = if ends { "the process ends to be started again" } else { "it is given up" };
+        tracing::error!(why, "the GPU is lost to this process: {then}");
+        self.untold.add(Happening::Lost { why: why.clone(), ends });
+        let serving = std::mem::replace(&mut self.serving, Serving::Nobody);
+        (self.lost, self.ends) = (true, ends);
+        match serving {
+            Serving::Meant(engine) => {
+                std::mem::forget(engine);
+                if !ends && self.orders.try_send(Order::Replace(why)).is_err() {
+                    self.give_up(NO_MAKER.to_owned());
+                }
+            }
+            Serving::Substitute(_) | Serving::Nobody if ends => {}
+            other => {
+                self.serving = other;
+                self.give_up(why);
+            }
         }
     }
 
@@ -160,6 +187,8 @@ impl KeptEngine {
 
     fn take(&mut self, made: Made) {
         match made {
+            // Made before its device was found lost.
+            Made::Meant(engine) if self.lost => std::mem::forget(engine),
             Made::Meant(engine) => {
                 tracing::info!("the engine that was made serves from now on");
                 (self.serving, self.answered) = (Serving::Meant(engine), 0);
@@ -169,6 +198,7 @@ impl KeptEngine {
                     self.untold.add(Happening::Back);
                 }
             }
+            Made::Substitute(_) if self.ends => {}
             Made::Substitute(engine) => {
                 tracing::warn!("the CPU serves from now on, until the engine is there again");
                 self.serving = Serving::Substitute(engine);
@@ -186,9 +216,9 @@ impl Engine for KeptEngine {
 
     fn infer(&mut self, input: &[u8], out: &mut AnomalyMap) -> Result<(), EngineError> {
         let engine = match &mut self.serving {
-            Serving::Meant(engine) if !self.lost => engine,
-            Serving::Substitute(engine) if !self.lost => return engine.infer(input, out),
-            _ => {
+            Serving::Meant(engine) => engine,
+            Serving::Substitute(engine) => return engine.infer(input, out),
+            Serving::Nobody => {
                 self.spec.clear(out);
                 return Err(EngineError::new(
                     EngineErrorKind::Backend,
@@ -198,7 +228,10 @@ impl Engine for KeptEngine {
         };
         let noted = engine.infer(input, out).and_then(|()| self.numbers.note(out));
         match &noted {
-            Ok(finite) => self.answered += u64::from(*finite),
+            Ok(finite) => {
+                self.answered += u64::from(*finite);
+                self.answered_in_all += u64::from(*finite);
+            }
             Err(e) => {
                 self.spec.clear(out);
                 match e.kind() {
@@ -224,7 +257,7 @@ impl Engine for KeptEngine {
             }
         }
         match &self.serving {
-            _ if self.lost => Condition::Lost,
+            _ if self.ends => Condition::Lost,
             Serving::Meant(_) => Condition::Serving,
             Serving::Substitute(_) => Condition::Substitute,
             Serving::Nobody if self.given_up => Condition::Lost,
@@ -234,5 +267,13 @@ impl Engine for KeptEngine {
 
     fn happened(&mut self) -> Option<Happening> {
         self.untold.take()
+    }
+
+    fn hear(&mut self, of: Result<(), &EngineError>) {
+        match of {
+            Ok(()) => self.answered_in_all += 1,
+            Err(e) if e.kind() == EngineErrorKind::Lost => self.lose(e.chain()),
+            Err(_) => {}
+        }
     }
 }
