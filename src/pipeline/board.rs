@@ -104,6 +104,11 @@ impl Board {
         lock(&self.inner).station.is_ready()
     }
 
+    /// Whether nothing is missing, whatever the mode.
+    pub(super) fn has_all_it_needs(&self) -> bool {
+        lock(&self.inner).station.missing().is_none()
+    }
+
     /// One step of the station. A change of state is told here; the other actions are the
     /// caller's, in `out`.
     pub(super) fn step(&self, now: Nanos, event: Event, out: &mut Step) {

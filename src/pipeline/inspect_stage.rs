@@ -158,7 +158,8 @@ impl InspectStage {
             let Some((number, class)) = class else {
                 return Found::missing(Lack { reason: Reason::RecipeUnknown, view: None });
             };
-            let task = Task { armed, class, deadline: ticket.deadline, clock: &*self.clock };
+            let (deadline, progress) = (ticket.deadline, &self.progress);
+            let task = Task { armed, class, deadline, clock: &*self.clock, progress };
             let frame = &mut views[view];
             let examiner = &mut self.examiner;
             // With several cameras all buffers are free again at once, so that sources which wait
@@ -215,6 +216,16 @@ struct Task<'a> {
     class: &'a str,
     deadline: Nanos,
     clock: &'a dyn Clock,
+    progress: &'a Progress,
+}
+
+impl Task<'_> {
+    /// Asked before each view and each of its tiles, which is progress: a part of many may take
+    /// longer than the watchdog's patience.
+    fn in_time(&self) -> bool {
+        self.progress.beat(Stage::Inspect);
+        self.clock.now() <= self.deadline
+    }
 }
 
 /// Preprocessing, inference and judgement with all their memory.
@@ -266,8 +277,7 @@ impl Examiner {
     /// frame is the input already, or the engine reads it where it lies, when the engine has answered.
     fn examine(&mut self, frame: &mut Option<Frame>, task: &Task<'_>) -> Verdict {
         self.nothing();
-        let in_time = || task.clock.now() <= task.deadline;
-        if !in_time() {
+        if !task.in_time() {
             // Too late already: the time is better spent on the parts behind it.
             return Verdict::invalid(Reason::Deadline);
         }
@@ -278,7 +288,7 @@ impl Examiner {
         if frame.is_none() {
             return Verdict::invalid(Reason::FrameLost);
         }
-        let Some(answered) = self.look(frame, &framing, in_time) else {
+        let Some(answered) = self.look(frame, &framing, || task.in_time()) else {
             return Verdict::invalid(Reason::FrameDamaged);
         };
         match answered {
@@ -296,7 +306,7 @@ impl Examiner {
             limit,
             // `Armed` exists only for a calibration that fits the engine.
             calibration_valid: true,
-            in_time: in_time(),
+            in_time: task.in_time(),
         };
         self.judge.set_size(self.eye.map_size());
         self.judge.judge(&question, &mut self.mask)

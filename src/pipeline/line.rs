@@ -137,7 +137,11 @@ pub(super) fn failed(stage: Stage, why: &str) -> PipelineError {
 /// What the service manager is told while the line runs.
 struct Service {
     watch: Watch,
-    /// What was told last; `None` until the station is ready for the first time.
+    /// Whether the service manager knows that the station is up. It is when it has all it needs,
+    /// whatever its mode. Until then it is given time as long as every stage moves: a restart
+    /// brings no camera back, and the watchdog begins to watch only afterwards.
+    up: bool,
+    /// Whether the station was ready when that was told last; `None` until it is for the first time.
     told: Option<bool>,
     told_at: Nanos,
     started: Nanos,
@@ -147,7 +151,15 @@ struct Service {
 
 impl Service {
     fn new(watch: Watch, now: Nanos) -> Self {
-        Self { watch, told: None, told_at: now, started: now, moved: now, complained: now }
+        Self {
+            watch,
+            up: false,
+            told: None,
+            told_at: now,
+            started: now,
+            moved: now,
+            complained: now,
+        }
     }
 
     fn look(&mut self, line: &Line, notify: &Notify) {
@@ -155,24 +167,24 @@ impl Service {
         self.feed(now, notify);
         let ready = line.board.is_ready();
         let changed = self.told != Some(ready) && (ready || self.told.is_some());
-        if !changed && now.since(self.told_at) < STATUS_EVERY {
+        let news = changed || !self.up && line.board.has_all_it_needs();
+        if !news && now.since(self.told_at) < STATUS_EVERY {
             return;
         }
         let status = line.board.status();
         self.told_at = now;
-        if self.told.is_none()
-            && line.board.awaits_engine()
-            && now.since(self.started) < BUILDING_MAX
-        {
-            notify.extend(START_EXTENDED_BY);
-        }
         if changed {
             tracing::info!(ready, "{status}");
         }
-        if ready && self.told.is_none() {
+        if !self.up && line.board.has_all_it_needs() {
+            self.up = true;
             notify.ready(&status);
         } else {
             notify.status(&status);
+        }
+        let builds_for_ever = line.board.awaits_engine() && now.since(self.started) > BUILDING_MAX;
+        if !self.up && now == self.moved && !builds_for_ever {
+            notify.extend(START_EXTENDED_BY);
         }
         if changed {
             self.told = Some(ready);

@@ -17,6 +17,11 @@
 //! matched to armed parts first in, first out; a picture that was taken before the part was armed
 //! cannot show it, and a picture without an armed part is answered without a verdict.
 //!
+//! After a part whose picture did not come, that picture may still be under way. Nothing is armed
+//! and no picture is anybody's until it cannot be any more: the time of the part's trigger is over,
+//! and after it the time that a picture may take to be here, which is taken to be the latency limit
+//! (a verdict on a slower one would be late anyway).
+//!
 //! # Names
 //! State names follow OPC UA for Machine Vision (OPC 40100-1).
 
@@ -72,7 +77,6 @@ pub struct Station {
     closing: bool,
     parts: Parts,
     missed: Missed,
-    unseen: u64,
     rate: RateLimit,
     answered: Answered,
     counters: Counters,
@@ -89,16 +93,15 @@ impl Station {
             met: Met::default(),
             mode: settings.mode,
             recipe: settings.recipe,
-            settings,
             test_parts: 0,
             ending: false,
             closing: false,
-            parts: Parts::default(),
+            parts: Parts::new(Nanos(0).plus_ms(settings.latency_ms_max)),
             missed: Missed::default(),
-            unseen: 0,
             rate: RateLimit::default(),
             answered: Answered::default(),
             counters: Counters::default(),
+            settings,
         }
     }
 
@@ -134,7 +137,7 @@ impl Station {
 
     /// Armed parts whose picture did not come while the camera seemed to be there.
     pub fn unseen(&self) -> u64 {
-        self.unseen
+        self.parts.unseen()
     }
 
     /// The first thing that is missing; `None` when nothing is.

@@ -40,8 +40,14 @@ struct Open {
 pub(super) struct Parts {
     /// In the order of arming, which is the order of the pictures.
     armed: VecDeque<Ticket>,
-    /// Armed parts up to this number are not waited for any more.
-    given_up: u32,
+    /// This many of the armed parts, the oldest, are not waited for any more.
+    given_up: usize,
+    /// Longest time that a picture is under way, from its exposure until it is here.
+    under_way_max: Nanos,
+    /// Until then a picture may come that shows a part that was given up.
+    stray_until: Nanos,
+    /// How often a picture did not come in time, while the camera seemed to be there.
+    unseen: u64,
     /// Ordered by number, as they were accepted; an armed part enters at its place.
     open: VecDeque<(Open, Ticket)>,
 }
@@ -57,15 +63,19 @@ pub(super) enum Result {
     Unknown,
 }
 
-impl Default for Parts {
-    /// Room for all parts there can be: accepting one must not allocate.
-    fn default() -> Self {
-        let armed = VecDeque::with_capacity(ARMED_MAX);
-        Self { armed, given_up: 0, open: VecDeque::with_capacity(OPEN_MAX) }
-    }
-}
-
 impl Parts {
+    /// Room for all parts there can be: accepting one must not allocate.
+    pub(super) fn new(under_way_max: Nanos) -> Self {
+        Self {
+            armed: VecDeque::with_capacity(ARMED_MAX),
+            given_up: 0,
+            under_way_max,
+            stray_until: Nanos(0),
+            unseen: 0,
+            open: VecDeque::with_capacity(OPEN_MAX),
+        }
+    }
+
     pub(super) fn armed_len(&self) -> usize {
         self.armed.len()
     }
@@ -79,28 +89,48 @@ impl Parts {
         self.armed.push_back(ticket);
     }
 
-    /// Whether a picture taken at `now` would show an armed part.
-    pub(super) fn waits_for_picture(&self, now: Nanos) -> bool {
-        self.armed.iter().any(|armed| now < armed.deadline)
+    /// Whether an armed part waits for its picture.
+    pub(super) fn waits_for_picture(&self) -> bool {
+        !self.armed.is_empty()
     }
 
-    /// The armed part that a picture taken at `exposed` shows. A picture older than the arming
-    /// shows another part, and so does one that comes when the part's waiting time is over, even
-    /// if nobody has answered the part yet: otherwise one lost picture would shift all that follow.
-    pub(super) fn matched(&mut self, exposed: Nanos) -> Option<Ticket> {
-        let waits = |armed: &Ticket| exposed < armed.deadline && !self.is_given_up(armed);
-        let first = self.armed.iter().position(waits)?;
-        if exposed < self.armed[first].arrived { None } else { self.armed.remove(first) }
+    /// Whether a picture that comes at `now` or later may show a part that was given up: nothing
+    /// may be armed, for that picture would be taken for the new part's. It is the time that an
+    /// armed part's trigger had, and the time that its picture has to get here.
+    pub(super) fn expects_stray(&self, now: Nanos) -> bool {
+        now < self.stray_until || self.has_run_out(now)
+    }
+
+    fn has_run_out(&self, now: Nanos) -> bool {
+        self.armed.front().is_some_and(|first| first.deadline <= now)
+    }
+
+    /// How often a picture did not come in time, while the camera seemed to be there.
+    pub(super) fn unseen(&self) -> u64 {
+        self.unseen
+    }
+
+    /// The armed part that a picture shows which was `taken` then, as far as the camera can tell:
+    /// many know only when it got here. A picture older than the arming shows another part. After
+    /// one that did not come in time, no picture is anybody's until none can be under way any
+    /// more, even if nobody has answered that part yet: a late picture would be taken for that of
+    /// the next part, and a lost one would shift all that follow.
+    pub(super) fn matched(&mut self, taken: Nanos) -> Option<Ticket> {
+        self.run_out(taken);
+        if self.given_up > 0 || taken < self.stray_until {
+            return None;
+        }
+        if taken < self.armed.front()?.arrived { None } else { self.armed.pop_front() }
     }
 
     /// No picture that comes from now on shows a part armed so far: they are due.
     pub(super) fn give_up_armed(&mut self) {
-        self.given_up = self.armed.back().map_or(self.given_up, |newest| newest.seq);
-    }
-
-    /// Whether this armed part was given up.
-    pub(super) fn is_given_up(&self, ticket: &Ticket) -> bool {
-        ticket.seq <= self.given_up
+        let waiting = self.armed.iter().skip(self.given_up);
+        if let Some(last_trigger) = waiting.map(|part| part.deadline).max() {
+            let last_picture = Nanos(last_trigger.0.saturating_add(self.under_way_max.0));
+            self.stray_until = self.stray_until.max(last_picture);
+        }
+        self.given_up = self.armed.len();
     }
 
     /// The part's picture came (or is known not to come): it is answered by `due` at the latest.
@@ -128,18 +158,23 @@ impl Parts {
         Some(*ticket)
     }
 
-    /// The next armed part whose picture did not come in time, or any when `all` are given up.
-    pub(super) fn take_unmatched(&mut self, now: Nanos, all: bool) -> Option<Ticket> {
-        let over = |first: &Ticket| all || first.deadline <= now || self.is_given_up(first);
-        let given_up = self.armed.front().is_some_and(over);
-        if given_up { self.armed.pop_front() } else { None }
+    /// When the wait of an armed part is over at `now`, it and all armed after it are given up.
+    pub(super) fn run_out(&mut self, now: Nanos) {
+        if self.given_up == 0 && self.has_run_out(now) {
+            self.unseen += 1;
+            self.give_up_armed();
+        }
+    }
+
+    /// The next armed part that was given up.
+    pub(super) fn take_given_up(&mut self) -> Option<Ticket> {
+        self.given_up = self.given_up.checked_sub(1)?;
+        self.armed.pop_front()
     }
 
     /// When something is due next.
     pub(super) fn next_due(&self) -> Option<Nanos> {
-        let due = |ticket: &Ticket| {
-            if self.is_given_up(ticket) { ticket.arrived } else { ticket.deadline }
-        };
+        let due = |first: &Ticket| if self.given_up > 0 { first.arrived } else { first.deadline };
         let armed = self.armed.front().map(due);
         let open = self.open.iter().filter_map(|(open, _)| open.due).min();
         armed.into_iter().chain(open).min()
@@ -154,5 +189,6 @@ impl Parts {
             assert!(self.armed.iter().all(|armed| armed.seq != open.seq), "{} is both", open.seq);
         }
         assert!(self.armed.iter().is_sorted_by(|a, b| a.seq < b.seq), "armed first in, first out");
+        assert!(self.given_up <= self.armed.len(), "only armed parts are given up");
     }
 }

@@ -190,11 +190,15 @@ impl Station {
     }
 
     fn tick(&mut self, now: Nanos, out: &mut Step) {
-        let give_up = self.ending || self.mode != Mode::Single;
-        while let Some(ticket) = self.parts.take_unmatched(now, give_up) {
+        let at_work = self.mode == Mode::Single && !self.ending;
+        let reason = if at_work { Reason::FrameLost } else { Reason::NotReady };
+        if at_work {
+            self.parts.run_out(now);
+        } else {
+            self.parts.give_up_armed();
+        }
+        while let Some(ticket) = self.parts.take_given_up() {
             self.unrecorded += 1;
-            self.unseen += u64::from(!give_up && !self.parts.is_given_up(&ticket));
-            let reason = if give_up { Reason::NotReady } else { Reason::FrameLost };
             out.push(Action::Answer(ticket, reason));
         }
         let due = if self.closing { Nanos(u64::MAX) } else { now };
@@ -253,7 +257,7 @@ impl Station {
                 }
                 // A camera may leave out a trigger that comes while it is busy; the next picture
                 // would then be taken for that of a part it does not show.
-                if self.parts.waits_for_picture(now) {
+                if self.parts.waits_for_picture() {
                     return Err(ReplyCode::Busy);
                 }
                 let seq = self.arm(now, armament)?;
@@ -261,7 +265,13 @@ impl Station {
                 return Ok(seq);
             }
             Command::Recipe(recipe) => self.recipe = Some(self.known(recipe)?),
-            Command::Mode(mode) => self.mode = mode,
+            Command::Mode(mode) => {
+                if mode != Mode::Single {
+                    // Now, not at the next tick: the mode may be back by then.
+                    self.parts.give_up_armed();
+                }
+                self.mode = mode;
+            }
             Command::Test { parts } if (1..=TEST_PARTS_MAX).contains(&parts) => {
                 self.test_parts = parts;
             }
@@ -289,7 +299,7 @@ impl Station {
         if !self.is_ready() {
             return Err(ReplyCode::NotReady);
         }
-        if self.parts.armed_len() >= ARMED_MAX {
+        if self.parts.armed_len() >= ARMED_MAX || self.parts.expects_stray(now) {
             return Err(ReplyCode::Busy);
         }
         let recipe = armament.recipe.or(self.recipe).ok_or(ReplyCode::RecipeUnknown)?;

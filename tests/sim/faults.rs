@@ -58,6 +58,7 @@ impl<S: Store> World<S> {
             Fault::FrameLost
             | Fault::FrameDamaged
             | Fault::FrameTwice
+            | Fault::FrameSlow
             | Fault::PulseLost
             | Fault::EngineHangs
             | Fault::EngineSlow

@@ -158,7 +158,6 @@ impl<S: Store> World<S> {
         let (id, named) = identity(part);
         let single = self.plan.regime != Regime::Continuous;
         let named = if single { part_id_of("CAM") } else { named };
-        let trigger = Trigger { seq, id, part: named, recipe: None, arrived: self.now };
         let mut look = Ok(if self.parts[part as usize].good { Look::Good } else { Look::Bad });
         let fault = self.camera.faults.pop();
         match fault {
@@ -179,9 +178,18 @@ impl<S: Store> World<S> {
         if look == Ok(Look::Good) {
             self.parts[part as usize].proved = true;
         }
-        let picture = Picture { trigger, shows: part, look };
-        let ready_us = self.rng.between((200, 3_000));
+        let ready_us = match fault {
+            // Where its exposure is known, enough of the part's time is left for an answer.
+            Some(Fault::FrameSlow) if self.plan.stamps_exposure => {
+                self.rng.between((3_000, self.plan.latency_ms * 500))
+            }
+            Some(Fault::FrameSlow) => self.rng.between((3_000, self.plan.latency_ms * 1_000 - 1)),
+            _ => self.rng.between((200, 3_000)),
+        };
         self.camera_at = self.camera_at.max(Nanos(self.now.0 + ready_us * 1_000));
+        let arrived = if self.plan.stamps_exposure { self.now } else { self.camera_at };
+        let trigger = Trigger { seq, id, part: named, recipe: None, arrived };
+        let picture = Picture { trigger, shows: part, look };
         self.at(self.camera_at, Ev::Picture(Box::new(picture)));
         if fault == Some(Fault::FrameTwice) {
             self.at(self.camera_at, Ev::Picture(Box::new(picture)));

@@ -67,6 +67,8 @@ pub(crate) enum Fault {
     FrameDamaged,
     /// A picture arrives twice.
     FrameTwice,
+    /// A picture is under way for almost as long as a part has.
+    FrameSlow,
     /// A picture's trigger pulse never reaches the camera.
     PulseLost,
     /// The inspection hangs until the watchdog ends the process.
@@ -92,7 +94,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Fault; 35] = [
+    pub(crate) const ALL: [Fault; 36] = [
         Fault::Kill,
         Fault::PowerCut,
         Fault::Restart,
@@ -117,6 +119,7 @@ impl Fault {
         Fault::FrameLost,
         Fault::FrameDamaged,
         Fault::FrameTwice,
+        Fault::FrameSlow,
         Fault::PulseLost,
         Fault::EngineHangs,
         Fault::EngineSlow,
@@ -259,6 +262,8 @@ pub(crate) struct Plan {
     pub(crate) net_us: (u64, u64),
     pub(crate) queue_frames: usize,
     pub(crate) limits: Limits,
+    /// The camera knows when a picture was taken; otherwise the station takes its arrival for it.
+    pub(crate) stamps_exposure: bool,
     pub(crate) keep_alive_ms: u64,
     pub(crate) sync: Sync,
     /// Bound of the journal in bytes of payload; small ones drop what was not delivered.
@@ -340,6 +345,7 @@ impl Plan {
             commit_us,
             net_us,
             queue_frames: rng.pick(&[1, 4]),
+            stamps_exposure: rng.chance(50),
             limits,
             keep_alive_ms: rng.pick(&[300, 1_000]),
             sync: if rng.chance(50) { Sync::Full } else { Sync::Normal },

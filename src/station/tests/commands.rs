@@ -46,8 +46,11 @@ fn a_software_trigger_waits_for_the_picture_of_the_one_before() {
     assert_eq!(ticket.part.as_str(), "A");
     // Its picture is there; that it is still being judged does not matter.
     assert_eq!(bench.code(trigger("B")), ReplyCode::Done);
-    // The picture of B never comes: when its time is over, even before the tick, C may go.
-    bench.now = bench.now.plus_ms(ARM_WAIT_MS);
+    // The picture of B never comes: C may go when it cannot be under way any more.
+    bench.wait(ARM_WAIT_MS);
+    bench.wait(LATENCY_MS - 1);
+    assert_eq!(bench.code(trigger("C")), ReplyCode::Busy);
+    bench.wait(1);
     assert_eq!(bench.code(trigger("C")), ReplyCode::Done);
     let Action::Inspect(ticket) = bench.captured(None) else { panic!() };
     assert_eq!(ticket.part.as_str(), "C");
@@ -92,7 +95,7 @@ fn a_command_delivered_twice_acts_once_and_is_answered_twice() {
     assert_eq!((first, bench.station.seq()), (again, 1));
     let (other, _) = bench.repeat(5, arm("B"));
     assert_eq!(other.seq, 2, "the same number with another content is another command");
-    bench.now = bench.now.plus_ms(5_001);
+    bench.wait(5_001);
     let (later, _) = bench.repeat(5, arm("A"));
     assert_eq!(later.seq, 3, "numbers come round");
 }
@@ -133,12 +136,12 @@ fn missed_triggers_are_counted_told_together_and_acknowledged() {
 #[test]
 fn armed_parts_are_bounded() {
     let mut bench = Bench::new(Mode::Single);
+    // Long waits: nothing runs out meanwhile.
+    bench.station.settings.arm_wait_ms_max = 100_000;
     let mut codes = vec![];
     for i in 0..=ARMED_MAX {
         bench.now = bench.now.plus_ms(20);
         codes.push(bench.code(arm(&format!("P{i}"))));
-        // Long waits: nothing runs out meanwhile.
-        bench.station.settings.arm_wait_ms_max = 100_000;
     }
     assert_eq!(codes.pop(), Some(ReplyCode::Busy));
     assert!(codes.iter().all(|code| *code == ReplyCode::Done));

@@ -158,14 +158,18 @@ fn disorder() -> impl Strategy<Value = Vec<Disorder>> {
 }
 
 proptest! {
-    /// A picture shows a part that was armed before it was taken and still waited then, the
-    /// oldest such; each command is answered once; a repeated one opens no second part.
+    /// A picture shows the oldest armed part, if that was armed before the picture was taken and
+    /// still waited then, and none whose picture may be another part's; each command is answered
+    /// once; a repeated one opens no second part.
     #[test]
     fn a_picture_is_matched_to_the_oldest_part_that_waited_when_it_was_taken(
         steps in disorder(),
     ) {
         let mut bench = Bench::new(Mode::Single);
         let mut armed: BTreeMap<u32, (Nanos, Nanos)> = BTreeMap::new();
+        // Parts that got no picture: when the last of these pictures can come.
+        let mut stray_until = Nanos(0);
+        let late = |until: Nanos| until.plus_ms(LATENCY_MS);
         let mut last_id = 0;
         for step in steps {
             prop_assert!(bench.station.wait_max(bench.now) <= ms(LATENCY_MS / 2));
@@ -174,6 +178,7 @@ proptest! {
                     last_id = bench.ids + 1;
                     let (reply, _) = bench.command(arm("A"));
                     if reply.seq > 0 {
+                        prop_assert!(bench.now >= stray_until, "a stray picture may come");
                         let until = bench.now.plus_ms(ARM_WAIT_MS);
                         prop_assert!(armed.insert(reply.seq, (bench.now, until)).is_none());
                     }
@@ -191,7 +196,10 @@ proptest! {
                     let now = bench.now;
                     let exposed = Nanos(now.0 - ms(taken_ms_ago).0);
                     let waited = |(from, until): &(Nanos, Nanos)| (*from..*until).contains(&exposed);
-                    let first = armed.iter().find(|(_, times)| exposed < times.1);
+                    if armed.values().next().is_some_and(|(_, until)| *until <= exposed) {
+                        stray_until = armed.values().map(|(_, until)| late(*until)).max().unwrap();
+                    }
+                    let first = armed.first_key_value().filter(|_| exposed >= stray_until);
                     let expected = first.filter(|(_, times)| waited(times)).map(|(seq, _)| *seq);
                     bench.now = exposed;
                     let action = bench.captured(None);
@@ -208,10 +216,13 @@ proptest! {
                 }
                 Disorder::Wait(by) => bench.now = bench.now.plus_ms(by),
                 Disorder::Tick => {
+                    let first = armed.values().next().map(|(_, until)| *until);
                     for action in bench.step(Event::Tick) {
                         if let Action::Answer(ticket, Reason::FrameLost) = action {
-                            let until = armed.remove(&ticket.seq).map(|(_, until)| until);
-                            prop_assert!(until.is_some_and(|until| until <= bench.now));
+                            let given_up = armed.remove(&ticket.seq);
+                            prop_assert!(first.is_some_and(|until| until <= bench.now));
+                            let until = given_up.map(|(_, until)| late(until)).unwrap();
+                            stray_until = stray_until.max(until);
                         }
                     }
                 }
