@@ -185,6 +185,14 @@ pub(super) fn bytes_used(connection: &Connection) -> rusqlite::Result<u64> {
     Ok((pages - free.min(pages)) * PAGE_BYTES)
 }
 
+/// Bytes that still find room: unused pages of the file, and what it may grow.
+pub(super) fn bytes_free(connection: &Connection) -> rusqlite::Result<u64> {
+    let pages: u64 = connection.pragma_query_value(None, "page_count", |r| r.get(0))?;
+    let free: u64 = connection.pragma_query_value(None, "freelist_count", |r| r.get(0))?;
+    let most: u64 = connection.pragma_query_value(None, "max_page_count", |r| r.get(0))?;
+    Ok((most.saturating_sub(pages) + free) * PAGE_BYTES)
+}
+
 /// At most `limit` rows after `after`, in order.
 pub(super) fn rows_after(
     connection: &Connection,

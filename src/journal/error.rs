@@ -65,7 +65,7 @@ impl JournalError {
     }
 }
 
-const FULL: &str = "free disk space or lower the journal's byte bound";
+const FULL: &str = "free disk space";
 const UNWRITABLE: &str = "state_dir must be a folder this user may write";
 const DAMAGED: &str = "open the journal again: it moves the damaged file aside";
 const IO: &str = "check the storage device and its log";

@@ -40,10 +40,11 @@
 //! in [`Writer::settle`] when it is 64 rows ahead. A cursor lost in a crash costs duplicates,
 //! which carry the same (epoch, seq).
 //!
-//! The transaction also trims when the database has outgrown [`Options::bytes_max`]: masks of
-//! delivered rows first, delivered rows next, then masks of undelivered rows, undelivered rows
-//! last. The last two are losses: counted, and recorded as a [`Notice`] row in the same
-//! transaction, so that the loss itself is reported through the journal.
+//! The transaction first makes room when the database has outgrown [`Options::bytes_max`]: masks
+//! of delivered rows go first, delivered rows next, then masks of undelivered rows, undelivered
+//! verdicts and late results, and events last. All but the first two are losses: counted,
+//! and recorded as a [`Notice`] row in the same transaction, so that the loss itself is reported
+//! through the journal.
 //!
 //! [`View`] is for tools: read only, and without the lock.
 //!
@@ -57,6 +58,7 @@
 mod database;
 mod error;
 mod folder;
+mod loss;
 mod open;
 mod reader;
 mod receipts;

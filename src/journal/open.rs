@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use super::database::{self, PAGE_BYTES};
 use super::error::{JournalError, JournalErrorKind};
 use super::folder::Folder;
+use super::loss;
 use super::reader::Reader;
 use super::receipts::Receipts;
 use super::shared::Shared;
@@ -214,7 +215,7 @@ impl Notice {
             kind: RowKind::Event,
             at_unix_s: 0,
             payload: encode(epoch, self),
-            detail: Vec::new(),
+            detail: loss::detail(self),
             mask: None,
         }
     }

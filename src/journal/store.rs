@@ -9,7 +9,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use super::database;
 use super::error::JournalError;
 use super::receipts::Receipts;
-use super::trim::{self, Trimmed};
+use super::trim::{self, Incoming, Trimmed};
 use super::types::{Entry, Notice, Options, RowId};
 use crate::message::Receipt;
 
@@ -104,6 +104,10 @@ impl Store {
     ) -> rusqlite::Result<Stored> {
         let behavior = TransactionBehavior::Immediate;
         let transaction = Transaction::new(&mut self.connection, behavior)?;
+        // First, so that the rows find room. What is appended is not for trimming: its caller is
+        // about to publish it.
+        let incoming = Incoming::of(rows.iter().map(|(_, entry)| &**entry));
+        let trimmed = trim::trim(&transaction, &self.options, cursor, incoming)?;
         for (id, entry) in rows {
             insert(&transaction, *id, entry)?;
         }
@@ -113,10 +117,7 @@ impl Store {
             database::write_receipts(&transaction, receipts)?;
         }
         let mut newest = rows.last().map_or(self.newest, |(id, _)| *id);
-        let now_s = rows.iter().map(|(_, entry)| entry.at_unix_s).max().unwrap_or(0);
-        // What was just appended is not for trimming: its caller is about to publish it.
-        let trimmed = trim::trim(&transaction, &self.options, cursor, self.newest, now_s)?;
-        for notice in trimmed.notices() {
+        for notice in trimmed.losses.notices() {
             newest += 1;
             insert(&transaction, newest, &notice.entry(self.epoch, self.options.notice))?;
         }

@@ -1,19 +1,52 @@
 //! Keeping the database within its bounds: what goes first, and what must be told.
 //!
-//! Runs inside the transaction of an append, a bounded number of rows at a time, so that an
-//! append never waits for a long clean-up.
+//! Runs inside the transaction of an append and before its rows are inserted: what is freed is
+//! room for them, also in a file that cannot grow any more. A bounded number of rows goes at a
+//! time, so that an append never waits for a long clean-up.
 
-use rusqlite::{Connection, Row as SqlRow, params};
+use rusqlite::{Connection, params};
 
-use super::database;
-use super::types::{Notice, Options, RowId};
+use super::database::{self, PAGE_BYTES};
+use super::loss::{Loss, Losses, What};
+use super::types::{Entry, Options, RowId, RowKind};
 
 /// Rows or masks dropped by one statement. Also the granularity of a loss.
 const CHUNK_ROWS: u64 = 256;
-/// Statements per append at most: more is freed than one group commit adds.
+/// Statements per append at most, unless its rows would find no room: more is freed than one
+/// group commit adds.
 const CHUNKS_MAX: usize = 8;
+/// Undelivered events that are kept although every verdict around them had to go.
+const EVENTS_KEPT: u64 = 4_096;
+/// Bytes of a row beside its contents: numbers, lengths, its place in the page.
+const ROW_BYTES: u64 = 64;
+/// Bytes a transaction takes beside its rows: cursor, receipts, notices, inner pages.
+const SPARE_BYTES: u64 = 64 * PAGE_BYTES;
 /// Seconds of a day.
 const DAY_S: u64 = 86_400;
+
+/// What is about to be inserted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Incoming {
+    /// Bytes it will take, rather too many than too few.
+    bytes: u64,
+    /// Newest wall time in it.
+    now_s: u64,
+}
+
+impl Incoming {
+    pub(super) fn of<'a>(entries: impl Iterator<Item = &'a Entry>) -> Self {
+        let mut all = Self::default();
+        for entry in entries {
+            let mask = entry.mask.as_ref().map_or(0, Vec::len);
+            let body = (entry.payload.len() + entry.detail.len() + mask) as u64;
+            // What is large leaves its pages half empty.
+            let lost = if body > PAGE_BYTES / 4 { 2 * PAGE_BYTES } else { 0 };
+            all.bytes += ROW_BYTES + body + body / 4 + lost;
+            all.now_s = all.now_s.max(entry.at_unix_s);
+        }
+        all
+    }
+}
 
 /// What a trim dropped.
 #[derive(Debug, Default)]
@@ -22,62 +55,44 @@ pub(super) struct Trimmed {
     pub(super) delivered_masks: u64,
     pub(super) lost_rows: u64,
     pub(super) lost_masks: u64,
-    rows: Option<Span>,
-    masks: Option<Span>,
+    /// What must be told, what notices told that went themselves included.
+    pub(super) losses: Losses,
 }
 
-/// First and last (epoch, seq) of a loss.
-#[derive(Clone, Copy, Debug)]
-struct Span {
-    first: (u32, u32),
-    last: (u32, u32),
-}
-
-impl Span {
-    fn join(earlier: Option<Span>, later: Span) -> Option<Span> {
-        Some(Span { first: earlier.map_or(later.first, |span| span.first), last: later.last })
-    }
-}
-
-impl Trimmed {
-    pub(super) fn notices(&self) -> Vec<Notice> {
-        let rows = self.rows.map(|Span { first, last }| Notice::RowsDropped {
-            rows: self.lost_rows,
-            first,
-            last,
-        });
-        let masks = self.masks.map(|Span { first, last }| Notice::MasksDropped {
-            rows: self.lost_masks,
-            first,
-            last,
-        });
-        masks.into_iter().chain(rows).collect()
-    }
-}
-
-/// Drops what the bounds demand among the rows up to `newest`.
+/// Drops what the bounds demand, so that what comes finds room.
 pub(super) fn trim(
     connection: &Connection,
     options: &Options,
     cursor: RowId,
-    newest: RowId,
-    now_s: u64,
+    incoming: Incoming,
 ) -> rusqlite::Result<Trimmed> {
     let mut trimmed = Trimmed::default();
-    trim_by_age(connection, options, cursor, now_s, &mut trimmed)?;
-    for _ in 0..CHUNKS_MAX {
-        if database::bytes_used(connection)? <= options.bytes_max {
-            break;
+    trim_by_age(connection, options, cursor, incoming.now_s, &mut trimmed)?;
+    let mut chunks = 0;
+    loop {
+        let within = database::bytes_used(connection)? <= options.bytes_max;
+        let roomy = database::bytes_free(connection)? >= incoming.bytes + SPARE_BYTES;
+        let done = (within || chunks >= CHUNKS_MAX) && roomy;
+        if done || !drop_next(connection, cursor, &mut trimmed)? {
+            return Ok(trimmed);
         }
-        let dropped = drop_delivered_masks(connection, cursor, &mut trimmed)?
-            || drop_delivered_rows(connection, cursor, &mut trimmed)?
-            || drop_lost_masks(connection, newest, &mut trimmed)?
-            || drop_lost_rows(connection, cursor, newest, &mut trimmed)?;
-        if !dropped {
-            break;
-        }
+        chunks += 1;
     }
-    Ok(trimmed)
+}
+
+/// Drops a chunk of what can be missed most; false when there is nothing left.
+fn drop_next(
+    connection: &Connection,
+    cursor: RowId,
+    trimmed: &mut Trimmed,
+) -> rusqlite::Result<bool> {
+    Ok(drop_delivered_masks(connection, cursor, trimmed)?
+        || drop_delivered_rows(connection, cursor, trimmed)?
+        || drop_lost_masks(connection, trimmed)?
+        // Else they would push out every verdict one day.
+        || drop_lost_events(connection, cursor, EVENTS_KEPT, trimmed)?
+        || drop_lost_rows(connection, cursor, trimmed)?
+        || drop_lost_events(connection, cursor, 0, trimmed)?)
 }
 
 fn trim_by_age(
@@ -144,60 +159,78 @@ fn drop_delivered_rows(
 }
 
 /// All masks up to the cursor are gone when this is reached.
-fn drop_lost_masks(
-    connection: &Connection,
-    newest: RowId,
-    trimmed: &mut Trimmed,
-) -> rusqlite::Result<bool> {
-    let found = span(
-        connection,
+fn drop_lost_masks(connection: &Connection, trimmed: &mut Trimmed) -> rusqlite::Result<bool> {
+    let mut statement = connection.prepare_cached(
         "SELECT r.epoch, r.seq, m.id FROM mask m JOIN row r ON r.id = m.id
-         WHERE m.id <= ?1 ORDER BY m.id LIMIT ?2",
-        params![newest, CHUNK_ROWS],
+         ORDER BY m.id LIMIT ?1",
     )?;
-    let Some((lost, cut, count)) = found else { return Ok(false) };
+    let mut rows = statement.query([CHUNK_ROWS])?;
+    let mut cut = None;
+    while let Some(row) = rows.next()? {
+        trimmed.losses.add(Loss::one(What::Masks, (row.get(0)?, row.get(1)?)));
+        trimmed.lost_masks += 1;
+        cut = Some(row.get::<_, RowId>(2)?);
+    }
+    let Some(cut) = cut else { return Ok(false) };
     connection.prepare_cached("DELETE FROM mask WHERE id <= ?1")?.execute([cut])?;
-    trimmed.masks = Span::join(trimmed.masks, lost);
-    trimmed.lost_masks += count;
     Ok(true)
 }
 
-/// Undelivered verdicts. Undelivered events stay: they are few, and some tell of a loss.
+/// The oldest undelivered verdicts and late results.
 fn drop_lost_rows(
     connection: &Connection,
     cursor: RowId,
-    newest: RowId,
     trimmed: &mut Trimmed,
 ) -> rusqlite::Result<bool> {
-    let found = span(
-        connection,
-        "SELECT epoch, seq, id FROM row WHERE id > ?1 AND id <= ?2 AND kind = 0
-         ORDER BY id LIMIT ?3",
-        params![cursor, newest, CHUNK_ROWS],
+    let event = RowKind::Event as i64;
+    let mut statement = connection.prepare_cached(
+        "SELECT epoch, seq, id, kind FROM row WHERE id > ?1 AND kind <> ?2 ORDER BY id LIMIT ?3",
     )?;
-    let Some((lost, cut, count)) = found else { return Ok(false) };
+    let mut rows = statement.query(params![cursor, event, CHUNK_ROWS])?;
+    let mut cut = None;
+    while let Some(row) = rows.next()? {
+        let late = row.get::<_, i64>(3)? == RowKind::LateResult as i64;
+        let what = if late { What::LateResults } else { What::Verdicts };
+        trimmed.losses.add(Loss::one(what, (row.get(0)?, row.get(1)?)));
+        trimmed.lost_rows += 1;
+        cut = Some(row.get::<_, RowId>(2)?);
+    }
+    let Some(cut) = cut else { return Ok(false) };
     connection
-        .prepare_cached("DELETE FROM row WHERE id > ?1 AND id <= ?2 AND kind = 0")?
-        .execute([cursor, cut])?;
-    trimmed.rows = Span::join(trimmed.rows, lost);
-    trimmed.lost_rows += count;
+        .prepare_cached("DELETE FROM row WHERE id > ?1 AND id <= ?2 AND kind <> ?3")?
+        .execute(params![cursor, cut, event])?;
     Ok(true)
 }
 
-/// Span, last id and number of the rows of a query that gives (epoch, seq, id) in order.
-fn span(
+/// Undelivered events older than everything else undelivered, but for the newest `kept`.
+fn drop_lost_events(
     connection: &Connection,
-    sql: &str,
-    parameters: &[&dyn rusqlite::ToSql],
-) -> rusqlite::Result<Option<(Span, RowId, u64)>> {
-    let read = |row: &SqlRow<'_>| Ok(((row.get(0)?, row.get(1)?), row.get(2)?));
-    let mut statement = connection.prepare_cached(sql)?;
-    let rows: Vec<((u32, u32), RowId)> =
-        statement.query_map(parameters, read)?.collect::<rusqlite::Result<_>>()?;
-    Ok(match (rows.first(), rows.last()) {
-        (Some((first, _)), Some((last, cut))) => {
-            Some((Span { first: *first, last: *last }, *cut, rows.len() as u64))
-        }
-        _ => None,
-    })
+    cursor: RowId,
+    kept: u64,
+    trimmed: &mut Trimmed,
+) -> rusqlite::Result<bool> {
+    let mut statement = connection.prepare_cached(
+        "SELECT max(id) FROM (
+           SELECT id FROM row WHERE id > ?1 AND id <= (
+             SELECT id FROM row WHERE id > ?1 AND id < coalesce(
+               (SELECT id FROM row WHERE id > ?1 AND kind <> ?2 ORDER BY id LIMIT 1),
+               (SELECT max(id) + 1 FROM row))
+             ORDER BY id DESC LIMIT 1 OFFSET ?3)
+           ORDER BY id LIMIT ?4)",
+    )?;
+    let event = RowKind::Event as i64;
+    let cut: Option<u64> =
+        statement.query_row(params![cursor, event, kept, CHUNK_ROWS], |row| row.get(0))?;
+    let Some(cut) = cut else { return Ok(false) };
+    let mut details = connection
+        .prepare_cached("SELECT detail FROM row WHERE id > ?1 AND id <= ?2 ORDER BY id")?;
+    let mut rows = details.query([cursor, cut])?;
+    while let Some(row) = rows.next()? {
+        let counts = trimmed.losses.add_event(row.get_ref(0)?.as_blob()?);
+        trimmed.lost_rows += u64::from(counts);
+    }
+    connection
+        .prepare_cached("DELETE FROM row WHERE id > ?1 AND id <= ?2")?
+        .execute([cursor, cut])?;
+    Ok(true)
 }

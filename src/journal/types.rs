@@ -83,7 +83,8 @@ pub enum Sync {
 pub struct Options {
     /// When a commit counts as done.
     pub sync: Sync,
-    /// Bound of the database in bytes; trimmed to nine tenths of it when it is reached.
+    /// Bound of what the database holds, in bytes: a transaction that finds more there makes room
+    /// before it adds its rows. A file that was larger keeps its size and uses its pages again.
     pub bytes_max: u64,
     /// Delivered rows older than this many days (by [`Entry::at_unix_s`] against the newest row)
     /// are dropped; 0 = never. Undelivered rows never age: a wrong clock must not lose a verdict.
@@ -103,14 +104,28 @@ impl Options {
 /// Something was lost and must be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// Undelivered rows were dropped for room.
+    /// Undelivered verdicts were dropped for room.
     RowsDropped {
-        /// Rows dropped.
+        /// Verdicts dropped.
         rows: u64,
         /// (epoch, seq) of the first verdict dropped.
         first: (u32, u32),
         /// (epoch, seq) of the last verdict dropped.
         last: (u32, u32),
+    },
+    /// Undelivered late results were dropped for room; their parts' answers are still there.
+    LateResultsDropped {
+        /// Results dropped.
+        rows: u64,
+        /// (epoch, seq) of the first.
+        first: (u32, u32),
+        /// (epoch, seq) of the last.
+        last: (u32, u32),
+    },
+    /// Undelivered events were dropped for room.
+    EventsDropped {
+        /// Events dropped.
+        rows: u64,
     },
     /// Masks of undelivered rows were dropped for room; the verdicts are still there.
     MasksDropped {

@@ -9,10 +9,10 @@ use super::{PAYLOAD_VERSION, push_json_text};
 pub struct Event<'a> {
     /// Boot epoch in which it was noticed.
     pub epoch: u32,
-    /// Short name: `gap`, `masks_dropped`, `journal_restarted`, `undeliverable`, `takeover`,
-    /// `missed_trigger`, `subscription_refused`, `replayed`, `publish_refused`,
-    /// `command_overrun`, `journal_slow`, `camera_lost`, `engine_failed`, `engine_back`,
-    /// `engine_given_up`.
+    /// Short name: `gap`, `late_dropped`, `masks_dropped`, `events_dropped`,
+    /// `journal_restarted`, `undeliverable`, `takeover`, `missed_trigger`,
+    /// `subscription_refused`, `replayed`, `publish_refused`, `command_overrun`,
+    /// `journal_slow`, `camera_lost`, `engine_failed`, `engine_back`, `engine_given_up`.
     pub kind: &'a str,
     /// (epoch, seq) of the first and the last verdict concerned.
     pub range: Option<((u32, u32), (u32, u32))>,

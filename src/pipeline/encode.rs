@@ -77,6 +77,15 @@ pub(super) fn notice(epoch: u32, notice: &Notice) -> Vec<u8> {
         Notice::RowsDropped { rows, first, last } => {
             ("gap", Some((*first, *last)), *rows, "undelivered verdicts dropped: journal full")
         }
+        Notice::LateResultsDropped { rows, first, last } => (
+            "late_dropped",
+            Some((*first, *last)),
+            *rows,
+            "undelivered late results dropped: journal full",
+        ),
+        Notice::EventsDropped { rows } => {
+            ("events_dropped", None, *rows, "undelivered events dropped: journal full")
+        }
         Notice::MasksDropped { rows, first, last } => (
             "masks_dropped",
             Some((*first, *last)),

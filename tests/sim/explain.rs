@@ -17,6 +17,10 @@ const LINES_MAX: usize = 80;
 pub(crate) fn notice(epoch: u32, notice: &Notice) -> Vec<u8> {
     let (kind, range, count) = match notice {
         Notice::RowsDropped { rows, first, last } => ("gap", Some((*first, *last)), *rows),
+        Notice::LateResultsDropped { rows, first, last } => {
+            ("late_dropped", Some((*first, *last)), *rows)
+        }
+        Notice::EventsDropped { rows } => ("events_dropped", None, *rows),
         Notice::MasksDropped { rows, first, last } => {
             ("masks_dropped", Some((*first, *last)), *rows)
         }

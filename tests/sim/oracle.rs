@@ -379,13 +379,9 @@ impl Oracle {
     }
 
     /// The journal dropped rows for room, and said so.
-    pub(crate) fn gap(&mut self, first: (u32, u32), last: (u32, u32)) {
-        for (_, at) in self.names.range(Name::Verdict(first.0, first.1)..) {
+    fn gap(&mut self, first: Name, last: Name) {
+        for (_, at) in self.names.range(first..=last) {
             let due = &mut self.due[*at];
-            let Ok(wire) = decode_verdict(&due.payload) else { break };
-            if (wire.e, wire.q) > last {
-                break;
-            }
             self.stats.dropped += u64::from(!due.seen && !due.excused);
             due.excused = true;
         }
@@ -437,7 +433,8 @@ impl Oracle {
         None
     }
 
-    /// A gap event names the verdicts that were dropped: these are told, not lost.
+    /// A gap event names the verdicts that were dropped, another the late results: these are
+    /// told, not lost.
     fn gap_told(&mut self, payload: &[u8]) {
         #[derive(serde::Deserialize)]
         struct Gap {
@@ -448,8 +445,11 @@ impl Oracle {
             q1: Option<u32>,
         }
         let Ok(Gap { ev, e0, q0, e1, q1 }) = serde_json::from_slice(payload) else { return };
-        if let (Some(e0), Some(q0), Some(e1), Some(q1), "gap") = (e0, q0, e1, q1, ev.as_str()) {
-            self.gap((e0, q0), (e1, q1));
+        let (Some(e0), Some(q0), Some(e1), Some(q1)) = (e0, q0, e1, q1) else { return };
+        match ev.as_str() {
+            "gap" => self.gap(Name::Verdict(e0, q0), Name::Verdict(e1, q1)),
+            "late_dropped" => self.gap(Name::Late(e0, q0), Name::Late(e1, q1)),
+            _ => {}
         }
     }
 

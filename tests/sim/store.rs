@@ -109,12 +109,13 @@ impl Model {
 
     /// Drops rows older than `first`: delivered ones without a word, others with a notice.
     fn trim(&mut self, cursor: RowId, first: RowId) {
-        let mut dropped: Vec<(u32, u32)> = vec![];
+        let mut dropped: Vec<(RowKind, (u32, u32))> = vec![];
         while self.bytes > self.bytes_max {
             let delivered = self.oldest(|id, _| id <= cursor);
             let chunk = if delivered.is_empty() {
-                let lost = self.oldest(|id, e| id < first && e.kind == RowKind::Verdict);
-                dropped.extend(lost.iter().map(|id| (self.rows[id].epoch, self.rows[id].seq)));
+                let lost = self.oldest(|id, e| id < first && e.kind != RowKind::Event);
+                let name = |entry: &Entry| (entry.kind, (entry.epoch, entry.seq));
+                dropped.extend(lost.iter().map(|id| name(&self.rows[id])));
                 lost
             } else {
                 delivered
@@ -126,9 +127,14 @@ impl Model {
                 self.bytes -= self.rows.remove(&id).map_or(0, |entry| size(&entry));
             }
         }
-        if let (Some(first), Some(last)) = (dropped.first(), dropped.last()) {
-            let rows = dropped.len() as u64;
-            let notice = Notice::RowsDropped { rows, first: *first, last: *last };
+        for kind in [RowKind::LateResult, RowKind::Verdict] {
+            let keys = || dropped.iter().filter(|(of, _)| *of == kind).map(|(_, key)| *key);
+            let (Some(first), Some(last)) = (keys().min(), keys().max()) else { continue };
+            let rows = keys().count() as u64;
+            let notice = match kind {
+                RowKind::LateResult => Notice::LateResultsDropped { rows, first, last },
+                _ => Notice::RowsDropped { rows, first, last },
+            };
             let payload = (self.notice)(self.epoch, &notice);
             self.insert(event(self.epoch, payload));
         }

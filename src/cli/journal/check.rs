@@ -140,7 +140,7 @@ struct Findings {
     /// Row numbers that are missing between two rows.
     missing: u64,
     holes: Complaints,
-    /// Verdicts that gap events account for.
+    /// Rows that events account for.
     told_missing: u64,
     restarts: u64,
     bad_payloads: Complaints,
@@ -177,7 +177,9 @@ impl Findings {
     fn event(&mut self, row: &Record) {
         let event: Value = serde_json::from_slice(&row.entry.payload).unwrap_or(Value::Null);
         match event["ev"].as_str() {
-            Some("gap") => self.told_missing += event["n"].as_u64().unwrap_or(0),
+            Some("gap" | "late_dropped" | "events_dropped") => {
+                self.told_missing += event["n"].as_u64().unwrap_or(0);
+            }
             Some("journal_restarted") => self.restarts += 1,
             Some(_) => {}
             None => self.bad_payloads.add(|| format!("row {} is no event", row.id)),

@@ -97,3 +97,106 @@ fn a_group_larger_than_the_bound_is_kept_whole_until_the_next() {
     writer.store(&[]).unwrap();
     assert!(writer.stats().lost_masks >= 256, "{:?}", writer.stats());
 }
+
+/// Two kilobytes, so that a bound is reached with few rows.
+fn large(epoch: u32, seq: u32, kind: RowKind) -> Entry {
+    let seq = if kind == RowKind::Event { 0 } else { seq };
+    Entry { kind, detail: vec![b'd'; 2000], ..entry(epoch, seq, None) }
+}
+
+/// Rows that notices with this name count.
+fn told(rows: &[Row], notice: &str) -> u64 {
+    let count = |row: &Row| {
+        let text = String::from_utf8_lossy(&row.payload).into_owned();
+        let rest = text.split_once(notice)?.1.split_once("rows: ")?.1.to_owned();
+        rest.split([',', ' ']).next()?.parse::<u64>().ok()
+    };
+    rows.iter().filter_map(count).sum()
+}
+
+#[test]
+fn a_bound_far_below_the_file_is_kept_from_the_next_start_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, mut reader, opened) = Journal::open(dir.path(), &options()).unwrap();
+    for first in (1..=12_000).step_by(400) {
+        let batch: Vec<_> =
+            (first..first + 400).map(|n| large(opened.epoch, n, RowKind::Verdict)).collect();
+        writer.append(&batch).unwrap();
+        writer.settle().unwrap();
+    }
+    assert!(writer.stats().bytes > (1 << 20) + (16 << 20), "beyond the room above the bound");
+    reader.acknowledge(reader.newest() - 10).unwrap();
+    drop(reader);
+    writer.close().unwrap();
+
+    for start in 0..3 {
+        let (mut writer, mut reader, opened) = Journal::open(dir.path(), &small(1 << 20)).unwrap();
+        for first in (1..=900).step_by(3) {
+            let batch = [0, 1, 2].map(|n| large(opened.epoch, first + n, RowKind::Verdict));
+            writer.append(&batch).unwrap();
+            writer.settle().unwrap();
+            assert!(!writer.is_behind());
+            reader.acknowledge(reader.newest() - 10).unwrap();
+        }
+        let stats = writer.stats();
+        assert_eq!(stats.lost_rows, 0, "start {start}: {stats:?}");
+        assert_eq!(all(&mut reader, reader.cursor()).len(), 10);
+        // Killed with rows in the tail: the next start moves them.
+        assert!(stats.appended > stats.moves, "start {start}");
+    }
+    let (writer, ..) = Journal::open(dir.path(), &small(1 << 20)).unwrap();
+    assert!(writer.stats().bytes < 3 << 20, "{:?}", writer.stats());
+}
+
+#[test]
+fn late_results_of_a_long_outage_go_with_the_verdicts_they_belong_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, mut reader, opened) = Journal::open(dir.path(), &small(1 << 20)).unwrap();
+    for seq in 1..=10_000 {
+        let answer = entry(opened.epoch, seq, None);
+        writer.append(&[answer, large(opened.epoch, seq, RowKind::LateResult)]).unwrap();
+        writer.settle().unwrap();
+        assert!(!writer.is_behind(), "part {seq}");
+    }
+    let (rows, stats) = (all(&mut reader, 0), writer.stats());
+    assert!(stats.bytes < 2 << 20, "{stats:?}");
+    let kept = |kind| rows.iter().filter(|row| row.kind == kind).count() as u64;
+    let late_dropped = told(&rows, "LateResultsDropped");
+    assert_eq!(kept(RowKind::LateResult) + late_dropped, 10_000);
+    let verdicts_dropped = told(&rows, "RowsDropped");
+    assert_eq!(kept(RowKind::Verdict) + verdicts_dropped, 10_000);
+    assert!(late_dropped.abs_diff(verdicts_dropped) <= 1, "the oldest of both went");
+    assert_eq!(late_dropped + verdicts_dropped, stats.lost_rows);
+    // The broker is back: everything goes out, and what comes finds its place.
+    reader.acknowledge(reader.newest()).unwrap();
+    for seq in 10_001..=11_000 {
+        writer.append(&[large(opened.epoch, seq, RowKind::Verdict)]).unwrap();
+        writer.settle().unwrap();
+        reader.acknowledge(reader.newest()).unwrap();
+    }
+    assert_eq!(writer.stats().lost_rows, stats.lost_rows, "nothing more is lost");
+}
+
+#[test]
+fn events_of_a_long_outage_neither_fill_the_journal_nor_push_out_every_verdict() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, mut reader, opened) = Journal::open(dir.path(), &small(16 << 20)).unwrap();
+    for seq in 1..=20_000 {
+        let verdict = large(opened.epoch, seq, RowKind::Verdict);
+        writer.append(&[verdict, large(opened.epoch, seq, RowKind::Event)]).unwrap();
+        writer.settle().unwrap();
+        assert!(!writer.is_behind(), "part {seq}");
+    }
+    let (rows, stats) = (all(&mut reader, 0), writer.stats());
+    assert!(stats.bytes < 17 << 20, "{stats:?}");
+    let verdicts = rows.iter().filter(|row| row.kind == RowKind::Verdict).count() as u64;
+    assert!(verdicts > 1_000, "{verdicts} verdicts are kept");
+    assert_eq!(verdicts + told(&rows, "RowsDropped"), 20_000);
+    let events_dropped = told(&rows, "EventsDropped");
+    assert!(events_dropped > 5_000, "{events_dropped}");
+    let is_notice = |row: &&Row| String::from_utf8_lossy(&row.payload).contains("Dropped");
+    let events = rows.iter().filter(|row| row.kind == RowKind::Event);
+    let events = events.filter(|row| !is_notice(row)).count() as u64;
+    assert_eq!(events + events_dropped, 20_000, "each event is kept or counted");
+    assert_eq!(told(&rows, "RowsDropped") + events_dropped, stats.lost_rows);
+}
