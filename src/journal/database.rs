@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row as SqlRow};
 
 use super::error::{JournalError, JournalErrorKind};
-use super::types::{Row, RowId, RowKind};
+use super::types::{Entry, Row, RowId, RowKind};
 use crate::frame::ConsumerId;
 use crate::message::Receipt;
 
@@ -21,10 +21,14 @@ pub(super) const PAGE_BYTES: u64 = 4096;
 /// Wait for the other connection's lock; it is never held longer than one commit.
 const BUSY_MAX: Duration = Duration::from_secs(5);
 /// Largest file that is checked page by page at open, in bytes: about a second of reading.
-/// A larger one is probed at its ends; damage in between shows when it is read.
+/// A larger one is probed at its ends; damage in between shows when it is read, and then the next
+/// start checks all of it.
 const FULL_CHECK_BYTES_MAX: u64 = 256 << 20;
 /// Rows probed at each end of a large file.
 const PROBE_ROWS: usize = 256;
+/// Room above the byte bound before SQLite itself refuses to grow the file, in bytes: more than
+/// any group commit needs.
+const HARD_ROOM_BYTES: u64 = 16 << 20;
 /// Size the write-ahead log is cut back to after a checkpoint, in bytes.
 const WAL_BYTES: u64 = 8 << 20;
 
@@ -43,8 +47,14 @@ CREATE TABLE IF NOT EXISTS consumer (
   rank INTEGER PRIMARY KEY, name TEXT NOT NULL, epoch INTEGER NOT NULL, seq INTEGER NOT NULL) STRICT;
 ";
 
-/// Opens the writer's connection, creating the schema in a new file.
-pub(super) fn open_writer(path: &Path) -> Result<Connection, JournalError> {
+/// Opens the writer's connection, creating the schema in a new file. `bytes_max` is the byte
+/// bound of the journal; `thorough`: every page and every undelivered row is looked at, whatever
+/// that takes.
+pub(super) fn open_writer(
+    path: &Path,
+    bytes_max: u64,
+    thorough: bool,
+) -> Result<Connection, JournalError> {
     let fail = |e| JournalError::sqlite("open", path, e);
     let connection = Connection::open(path).map_err(fail)?;
     connection.busy_timeout(BUSY_MAX).map_err(fail)?;
@@ -76,9 +86,17 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, JournalError> {
             return Err(JournalError::new(JournalErrorKind::Foreign, text));
         }
     }
-    check(&connection, path)?;
+    check(&connection, path, thorough)?;
     connection.execute_batch(CONSUMERS).map_err(fail)?;
+    bound_file(&connection, bytes_max).map_err(fail)?;
     Ok(connection)
+}
+
+/// The trimmer keeps the file below the bound; this holds even if the trimmer is wrong.
+fn bound_file(connection: &Connection, bytes_max: u64) -> rusqlite::Result<()> {
+    let pages = (bytes_max.saturating_add(HARD_ROOM_BYTES.max(bytes_max / 4))) / PAGE_BYTES;
+    let pages = i64::try_from(pages).unwrap_or(i64::MAX).min(0xFFFF_FFFE);
+    connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
 }
 
 /// Opens a connection that only reads; the writer's must exist.
@@ -108,11 +126,11 @@ fn create(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Fails with [`JournalErrorKind::Damaged`] when the file cannot be trusted.
-fn check(connection: &Connection, path: &Path) -> Result<(), JournalError> {
+fn check(connection: &Connection, path: &Path, thorough: bool) -> Result<(), JournalError> {
     let fail = |e| JournalError::sqlite("check", path, e);
     let pages: u64 =
         connection.pragma_query_value(None, "page_count", |r| r.get(0)).map_err(fail)?;
-    if pages * PAGE_BYTES <= FULL_CHECK_BYTES_MAX {
+    if thorough || pages * PAGE_BYTES <= FULL_CHECK_BYTES_MAX {
         let answer: String =
             connection.query_row("PRAGMA quick_check(1)", [], |r| r.get(0)).map_err(fail)?;
         if answer != "ok" {
@@ -122,7 +140,10 @@ fn check(connection: &Connection, path: &Path) -> Result<(), JournalError> {
     }
     read_meta(connection, "epoch").map_err(fail)?;
     let cursor = read_meta(connection, "cursor").map_err(fail)?;
-    rows_after(connection, cursor, PROBE_ROWS).map_err(fail)?;
+    let mut undelivered = rows_after(connection, cursor, PROBE_ROWS).map_err(fail)?;
+    while let (true, Some(last)) = (thorough, undelivered.last()) {
+        undelivered = rows_after(connection, last.id, PROBE_ROWS).map_err(fail)?;
+    }
     let newest = newest(connection).map_err(fail)?;
     rows_after(connection, newest.saturating_sub(PROBE_ROWS as u64), PROBE_ROWS).map_err(fail)?;
     Ok(())
@@ -141,7 +162,8 @@ pub(super) fn write_meta(connection: &Connection, key: &str, value: u64) -> rusq
     }
 }
 
-/// What consumers have confirmed, in the order they were heard of last.
+/// What consumers have confirmed, in the order they were heard of last. One that makes no sense is
+/// left out: the consumer's next one says it all again.
 pub(super) fn receipts(connection: &Connection) -> rusqlite::Result<Vec<Receipt>> {
     let sql = "SELECT count(*) FROM sqlite_schema WHERE name = 'consumer'";
     let there: u64 = connection.query_row(sql, [], |row| row.get(0))?;
@@ -150,12 +172,13 @@ pub(super) fn receipts(connection: &Connection) -> rusqlite::Result<Vec<Receipt>
     }
     let mut statement =
         connection.prepare("SELECT name, epoch, seq FROM consumer ORDER BY rank")?;
-    let rows = statement.query_map([], |row| {
-        let name: String = row.get(0)?;
-        let consumer = ConsumerId::new(&name).map_err(|_| rusqlite::Error::InvalidQuery)?;
-        Ok(Receipt { consumer, epoch: row.get(1)?, seq: row.get(2)? })
-    })?;
-    rows.collect()
+    let read = |row: &SqlRow<'_>| {
+        let name: String = row.get(0).ok()?;
+        let consumer = ConsumerId::new(&name).ok()?;
+        Some(Receipt { consumer, epoch: row.get(1).ok()?, seq: row.get(2).ok()? })
+    };
+    let rows = statement.query_map([], |row| Ok(read(row)))?;
+    rows.filter_map(Result::transpose).collect()
 }
 
 pub(super) fn write_receipts(
@@ -214,6 +237,52 @@ pub(super) fn rows_after(
             payload: row.get(4)?,
             mask: row.get(5)?,
         })
+    })?;
+    rows.collect()
+}
+
+/// At most `limit` rows after `after` with everything there is of them, in order.
+pub(super) fn entries_after(
+    connection: &Connection,
+    after: RowId,
+    limit: usize,
+) -> rusqlite::Result<Vec<(RowId, Entry)>> {
+    let sql = "SELECT r.id, r.epoch, r.seq, r.kind, r.at, r.payload, r.detail, m.body
+         FROM row r LEFT JOIN mask m ON m.id = r.id WHERE r.id > ?1 ORDER BY r.id LIMIT ?2";
+    entries(connection, sql, after, limit)
+}
+
+/// The same without masks.
+pub(super) fn bare_entries_after(
+    connection: &Connection,
+    after: RowId,
+    limit: usize,
+) -> rusqlite::Result<Vec<(RowId, Entry)>> {
+    let sql = "SELECT id, epoch, seq, kind, at, payload, detail, NULL
+         FROM row WHERE id > ?1 ORDER BY id LIMIT ?2";
+    entries(connection, sql, after, limit)
+}
+
+fn entries(
+    connection: &Connection,
+    sql: &str,
+    after: RowId,
+    limit: usize,
+) -> rusqlite::Result<Vec<(RowId, Entry)>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map(rusqlite::params![after, limit as u64], |row| {
+        let kind: i64 = row.get(3)?;
+        let entry = Entry {
+            epoch: row.get(1)?,
+            seq: row.get(2)?,
+            kind: RowKind::from_i64(kind)
+                .ok_or(rusqlite::Error::IntegralValueOutOfRange(3, kind))?,
+            at_unix_s: row.get(4)?,
+            payload: row.get(5)?,
+            detail: row.get(6)?,
+            mask: row.get(7)?,
+        };
+        Ok((row.get(0)?, entry))
     })?;
     rows.collect()
 }

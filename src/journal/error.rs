@@ -73,9 +73,16 @@ const IO: &str = "check the storage device and its log";
 /// Sorts an SQLite error by what the caller can do about it.
 pub(super) fn classify(error: &rusqlite::Error) -> (JournalErrorKind, &'static str) {
     use rusqlite::ErrorCode as C;
-    use rusqlite::ffi::SQLITE_IOERR_SHORT_READ;
-    // A file that ends before its pages do was cut short; the device is not to blame.
-    if error.sqlite_error().is_some_and(|e| e.extended_code == SQLITE_IOERR_SHORT_READ) {
+    use rusqlite::ffi;
+    // A file that ends before its pages do was cut short, and a sector that cannot be read stays
+    // so until it is written: no use in trying again.
+    let unreadable = [
+        ffi::SQLITE_IOERR_READ,
+        ffi::SQLITE_IOERR_SHORT_READ,
+        ffi::SQLITE_IOERR_DATA,
+        ffi::SQLITE_IOERR_CORRUPTFS,
+    ];
+    if error.sqlite_error().is_some_and(|e| unreadable.contains(&e.extended_code)) {
         return (JournalErrorKind::Damaged, DAMAGED);
     }
     match error.sqlite_error_code() {
@@ -89,5 +96,22 @@ pub(super) fn classify(error: &rusqlite::Error) -> (JournalErrorKind, &'static s
         Some(_) => (JournalErrorKind::Io, IO),
         // A value of an unexpected type or a row that must be there and is not: not our file.
         None => (JournalErrorKind::Damaged, DAMAGED),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_damage_and_what_cannot_be_written_is_not() {
+        use rusqlite::ffi;
+        let kind = |code| classify(&rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)).0;
+        assert_eq!(kind(ffi::SQLITE_IOERR_READ), JournalErrorKind::Damaged);
+        assert_eq!(kind(ffi::SQLITE_IOERR_SHORT_READ), JournalErrorKind::Damaged);
+        assert_eq!(kind(ffi::SQLITE_CORRUPT), JournalErrorKind::Damaged);
+        assert_eq!(kind(ffi::SQLITE_IOERR_WRITE), JournalErrorKind::Io);
+        assert_eq!(kind(ffi::SQLITE_IOERR_FSYNC), JournalErrorKind::Io);
+        assert_eq!(kind(ffi::SQLITE_FULL), JournalErrorKind::DiskFull);
     }
 }

@@ -1,4 +1,5 @@
-//! The journal's folder: lock, second copy of the boot epoch, damaged databases put aside.
+//! The journal's folder: lock, second copy of the boot epoch, damaged databases put aside, the
+//! note of a recovery.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
@@ -12,6 +13,17 @@ const ASIDE_KEPT_MAX: usize = 3;
 
 const ASIDE_PREFIX: &str = "damaged-";
 const ASIDE_SUFFIX: &str = ".db";
+/// What belongs to a database beside its file.
+const LOGS: [&str; 2] = ["-wal", "-shm"];
+
+/// A damaged database is being replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RecoveryNote {
+    /// Where the damaged one goes.
+    pub(super) moved_to: PathBuf,
+    /// What is wrong with it.
+    pub(super) cause: String,
+}
 
 /// Paths inside the journal's folder.
 #[derive(Clone, Debug)]
@@ -29,6 +41,11 @@ impl Folder {
     /// The folder as it is.
     pub(super) fn at(dir: &Path) -> Self {
         Self { dir: dir.to_owned() }
+    }
+
+    /// The folder of a journal's database.
+    pub(super) fn of(database: &Path) -> Self {
+        Self::at(database.parent().unwrap_or(Path::new(".")))
     }
 
     /// Bytes of the journal's files; one that goes away meanwhile counts nothing.
@@ -90,35 +107,126 @@ impl Folder {
 
     /// Stores the boot epoch so that it survives the loss of the database.
     pub(super) fn store_epoch(&self, epoch: u32) -> Result<(), JournalError> {
-        let (path, temp) = (self.dir.join("epoch"), self.dir.join("epoch.new"));
-        let write = || -> std::io::Result<()> {
-            let mut file = File::create(&temp)?;
-            writeln!(file, "{epoch}")?;
-            file.sync_all()?;
-            fs::rename(&temp, &path)?;
-            File::open(&self.dir)?.sync_all()
-        };
-        write().map_err(|e| JournalError::io("write", &path, e))
+        self.store_text("epoch", &format!("{epoch}\n"))
     }
 
-    /// Moves the database and its write-ahead log aside, named after the last epoch.
-    pub(super) fn move_aside(&self, epoch: u32) -> Result<PathBuf, JournalError> {
+    /// A small file, whole and on the device or as it was.
+    fn store_text(&self, name: &str, text: &str) -> Result<(), JournalError> {
+        let (path, temp) = (self.dir.join(name), self.dir.join(format!("{name}.new")));
+        let write = || -> std::io::Result<()> {
+            let mut file = File::create(&temp)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&temp, &path)
+        };
+        write().map_err(|e| JournalError::io("write", &path, e))?;
+        self.sync()
+    }
+
+    /// What was created, renamed and removed is so on the device.
+    fn sync(&self) -> Result<(), JournalError> {
+        let sync = || -> std::io::Result<()> { File::open(&self.dir)?.sync_all() };
+        sync().map_err(|e| JournalError::io("write", &self.dir, e))
+    }
+
+    fn note_path(&self) -> PathBuf {
+        self.dir.join("recovery")
+    }
+
+    /// Leaves a note that a damaged database is being replaced.
+    pub(super) fn store_note(&self, note: &RecoveryNote) -> Result<(), JournalError> {
+        let name = note.moved_to.file_name().unwrap_or_default().to_string_lossy();
+        self.store_text("recovery", &format!("{name}\n{}\n", note.cause))
+    }
+
+    /// The note of a recovery that was not finished.
+    pub(super) fn note(&self) -> Result<Option<RecoveryNote>, JournalError> {
+        let path = self.note_path();
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(JournalError::io("read", &path, e)),
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        let (name, cause) = text.trim_end().split_once('\n').unwrap_or(("", "unknown"));
+        let moved_to = match aside_epoch(name) {
+            Some(_) => self.dir.join(name),
+            // Rotten itself: it was about the newest one.
+            None => self.aside()?.pop().map_or_else(|| self.free_name(0), |(_, path)| path),
+        };
+        Ok(Some(RecoveryNote { moved_to, cause: cause.to_owned() }))
+    }
+
+    /// The new database is in its place.
+    pub(super) fn forget_note(&self) -> Result<(), JournalError> {
+        let path = self.note_path();
+        fs::remove_file(&path).map_err(|e| JournalError::io("remove", &path, e))?;
+        // Now: once rows are in the new database, the note would be about a past one.
+        self.sync()
+    }
+
+    fn suspicion(&self) -> PathBuf {
+        self.dir.join("suspect")
+    }
+
+    /// Damage showed while the journal was in use: the next start looks at all of the database.
+    /// What cannot be noted shows again.
+    pub(super) fn suspect(&self) {
+        let _ = File::create(self.suspicion());
+    }
+
+    pub(super) fn is_suspect(&self) -> bool {
+        self.suspicion().exists()
+    }
+
+    /// All of it was looked at.
+    pub(super) fn trust(&self) -> Result<(), JournalError> {
+        remove(&self.suspicion())
+    }
+
+    /// Where a new database is built.
+    pub(super) fn unfinished(&self) -> PathBuf {
+        self.dir.join("unfinished.db")
+    }
+
+    /// Removes what an earlier attempt left there.
+    pub(super) fn discard_unfinished(&self) -> Result<(), JournalError> {
+        for suffix in ["", LOGS[0], LOGS[1]] {
+            remove(&with_suffix(&self.unfinished(), suffix))?;
+        }
+        Ok(())
+    }
+
+    /// The new database gets the journal's name.
+    pub(super) fn install(&self) -> Result<(), JournalError> {
+        let (from, to) = (self.unfinished(), self.database());
+        // A log that lies there belongs to no file any more, and would be taken for the new one's.
+        for suffix in LOGS {
+            remove(&with_suffix(&to, suffix))?;
+        }
+        fs::rename(&from, &to).map_err(|e| JournalError::io("rename", &from, e))?;
+        self.sync()
+    }
+
+    /// Moves the database and its write-ahead log aside. The database last: once it is there, all
+    /// of it is.
+    pub(super) fn move_aside(&self, to: &Path) -> Result<(), JournalError> {
         let from = self.database();
-        let to = self.free_name(epoch);
-        for suffix in ["", "-wal"] {
-            let (from, to) = (with_suffix(&from, suffix), with_suffix(&to, suffix));
+        for suffix in [LOGS[0], ""] {
+            let (from, to) = (with_suffix(&from, suffix), with_suffix(to, suffix));
             match fs::rename(&from, &to) {
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
                 other => other.map_err(|e| JournalError::io("move aside", &from, e))?,
             }
         }
         // The shared-memory index describes a file that is no longer there.
-        let _ = fs::remove_file(with_suffix(&from, "-shm"));
-        self.forget_oldest(&to)?;
-        Ok(to)
+        let _ = fs::remove_file(with_suffix(&from, LOGS[1]));
+        self.sync()?;
+        self.forget_oldest(to)
     }
 
-    fn free_name(&self, epoch: u32) -> PathBuf {
+    /// A name for a damaged database, after the last epoch.
+    pub(super) fn free_name(&self, epoch: u32) -> PathBuf {
         let mut epoch = epoch;
         loop {
             let path = self.dir.join(format!("{ASIDE_PREFIX}{epoch:08}{ASIDE_SUFFIX}"));
@@ -133,7 +241,7 @@ impl Folder {
         let aside = self.aside()?;
         let surplus = aside.len().saturating_sub(ASIDE_KEPT_MAX);
         for (_, path) in aside.into_iter().take(surplus).filter(|(_, path)| path != keep) {
-            for suffix in ["", "-wal", "-shm"] {
+            for suffix in ["", LOGS[0], LOGS[1]] {
                 let _ = fs::remove_file(with_suffix(&path, suffix));
             }
         }
@@ -148,12 +256,25 @@ impl Folder {
             .flatten()
             .filter_map(|item| {
                 let name = item.file_name();
-                let middle = name.to_str()?.strip_prefix(ASIDE_PREFIX)?;
-                Some((middle.strip_suffix(ASIDE_SUFFIX)?.parse().ok()?, item.path()))
+                Some((aside_epoch(name.to_str()?)?, item.path()))
             })
             .collect();
         found.sort();
         Ok(found)
+    }
+}
+
+/// The epoch in the name of a database that was put aside.
+fn aside_epoch(name: &str) -> Option<u32> {
+    name.strip_prefix(ASIDE_PREFIX)?.strip_suffix(ASIDE_SUFFIX)?.parse().ok()
+}
+
+fn remove(path: &Path) -> Result<(), JournalError> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(JournalError::io("remove", path, e))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -68,7 +68,7 @@ pub(super) fn detail(notice: &Notice) -> Vec<u8> {
 }
 
 /// What is to be told, by kind.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Losses(Vec<Loss>);
 
 impl Losses {

@@ -51,9 +51,13 @@
 //! # Recovery
 //! At open the epoch is advanced, the database checked, and what the tail holds and the database
 //! does not is moved there. A group that was torn in the tail was never told. A database that
-//! cannot be read is moved aside and a fresh one started: a station must not stand still for its
-//! archive. Rows of the damaged one that can still be read and were not delivered are carried
-//! over under their numbers, the tail's as well; the rest is reported.
+//! cannot be read, at whatever step of that it shows, is moved aside and a new one built: a
+//! station must not stand still for its archive. Rows of the damaged one that can still be read
+//! and were not delivered are carried over under their numbers, the tail's as well; the rest is
+//! reported. `recovery` (a text file) is there while that goes on and `unfinished.db` is the new
+//! one: whatever stops it, the next start goes on with it. `suspect` (an empty file) says that
+//! damage showed while the journal was in use, in a place that a start does not look at: the next
+//! one looks at all of it.
 
 mod database;
 mod error;
@@ -62,6 +66,7 @@ mod loss;
 mod open;
 mod reader;
 mod receipts;
+mod recovery;
 mod shared;
 mod store;
 mod tail;

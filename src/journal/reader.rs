@@ -7,6 +7,7 @@ use rusqlite::Connection;
 
 use super::database;
 use super::error::{JournalError, JournalErrorKind};
+use super::folder::Folder;
 use super::shared::Shared;
 use super::store::Numbered;
 use super::types::{Row, RowId};
@@ -31,7 +32,8 @@ impl Reader {
     /// At most `limit` (and [`Reader::ROWS_MAX`]) committed rows after `after`, in order.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// When the database cannot be read. When it is damaged, [`super::Writer::settle`] says so as
+    /// well: the publisher can only try again, the station can start anew.
     pub fn after(&mut self, after: RowId, limit: usize) -> Result<Vec<Row>, JournalError> {
         let limit = limit.min(Self::ROWS_MAX);
         // In this order: what moves to the database between the two steps is found there.
@@ -39,12 +41,19 @@ impl Reader {
         let mut rows = match waiting.first() {
             Some((first, _)) if *first == after + 1 => Vec::new(),
             _ => database::rows_after(&self.connection, after, limit)
-                .map_err(|e| JournalError::sqlite("read", &self.path, e))?,
+                .map_err(|e| self.failed(JournalError::sqlite("read", &self.path, e)))?,
         };
         let last = rows.last().map_or(after, |row| row.id);
         let room = limit - rows.len();
         rows.extend(waiting.iter().filter(|(id, _)| *id > last).take(room).map(row_of));
         Ok(rows)
+    }
+
+    fn failed(&self, error: JournalError) -> JournalError {
+        if error.kind() == JournalErrorKind::Damaged && self.shared.note_damaged() {
+            Folder::of(&self.path).suspect();
+        }
+        error
     }
 
     /// Everything up to this row was delivered.

@@ -15,6 +15,8 @@ pub(super) struct Shared {
     stored: AtomicU64,
     newest: AtomicU64,
     writer_gone: AtomicBool,
+    /// The reader found the database damaged.
+    damaged: AtomicBool,
     /// Rows in the tail that the database does not have yet. Bounded by the size of the tail.
     waiting: Mutex<VecDeque<Numbered>>,
     /// Kept until both are gone: only then may another process open the folder.
@@ -28,6 +30,7 @@ impl Shared {
             stored: AtomicU64::new(cursor),
             newest: AtomicU64::new(newest),
             writer_gone: AtomicBool::new(false),
+            damaged: AtomicBool::new(false),
             waiting: Mutex::default(),
             _lock: lock,
         }
@@ -47,6 +50,15 @@ impl Shared {
 
     pub(super) fn writer_goes(&self) {
         self.writer_gone.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Acquire)
+    }
+
+    /// True the first time.
+    pub(super) fn note_damaged(&self) -> bool {
+        !self.damaged.swap(true, Ordering::AcqRel)
     }
 
     pub(super) fn acknowledged(&self) -> RowId {

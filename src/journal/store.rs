@@ -7,7 +7,9 @@ use std::sync::Arc;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::database;
-use super::error::JournalError;
+use super::error::{JournalError, JournalErrorKind};
+use super::folder::Folder;
+use super::loss::Losses;
 use super::receipts::Receipts;
 use super::trim::{self, Incoming, Trimmed};
 use super::types::{Entry, Notice, Options, RowId};
@@ -26,6 +28,16 @@ pub(super) struct Stored {
     pub(super) bytes: u64,
 }
 
+/// What a transaction writes.
+#[derive(Clone, Copy)]
+struct Batch<'a> {
+    rows: &'a [Numbered],
+    cursor: RowId,
+    write: u64,
+    /// Notices may follow its rows.
+    last: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Store {
     connection: Connection,
@@ -35,6 +47,8 @@ pub(super) struct Store {
     /// Newest row in the database.
     newest: RowId,
     receipts: Receipts,
+    /// What was lost and is to be told.
+    untold: Losses,
 }
 
 impl Store {
@@ -47,7 +61,8 @@ impl Store {
         receipts: Receipts,
     ) -> Self {
         let (path, options) = (path.to_owned(), options.clone());
-        Self { connection, path, options, epoch, newest, receipts }
+        let untold = Losses::default();
+        Self { connection, path, options, epoch, newest, receipts, untold }
     }
 
     pub(super) fn receipts(&self) -> &Receipts {
@@ -84,30 +99,51 @@ impl Store {
         cursor: RowId,
         write: u64,
     ) -> Result<Stored, JournalError> {
+        self.commit(Batch { rows, cursor, write, last: true })
+    }
+
+    /// The same with rows that others with given numbers follow: what is lost by it is told with
+    /// the next [`Store::put`].
+    pub(super) fn put_part(
+        &mut self,
+        rows: &[Numbered],
+        cursor: RowId,
+        write: u64,
+    ) -> Result<Stored, JournalError> {
+        self.commit(Batch { rows, cursor, write, last: false })
+    }
+
+    fn commit(&mut self, batch: Batch<'_>) -> Result<Stored, JournalError> {
         let receipts = self.receipts.unstored();
         let confirmed = receipts.as_ref().map(|(receipts, _)| receipts.as_slice());
-        let done = self.transact(rows, cursor, write, confirmed);
-        let done = done.map_err(|e| JournalError::sqlite("write", &self.path, e))?;
+        let done = self.transact(batch, confirmed).map_err(|e| {
+            let error = JournalError::sqlite("write", &self.path, e);
+            if error.kind() == JournalErrorKind::Damaged {
+                Folder::of(&self.path).suspect();
+            }
+            error
+        })?;
         if let Some((_, changes)) = receipts {
             self.receipts.note_stored(changes);
         }
         self.newest = done.newest;
+        self.untold = if batch.last { Losses::default() } else { done.trimmed.losses.clone() };
         Ok(done)
     }
 
     fn transact(
         &mut self,
-        rows: &[Numbered],
-        cursor: RowId,
-        write: u64,
+        batch: Batch<'_>,
         receipts: Option<&[Receipt]>,
     ) -> rusqlite::Result<Stored> {
+        let Batch { rows, cursor, write, last } = batch;
         let behavior = TransactionBehavior::Immediate;
         let transaction = Transaction::new(&mut self.connection, behavior)?;
         // First, so that the rows find room. What is appended is not for trimming: its caller is
         // about to publish it.
         let incoming = Incoming::of(rows.iter().map(|(_, entry)| &**entry));
-        let trimmed = trim::trim(&transaction, &self.options, cursor, incoming)?;
+        let untold = self.untold.clone();
+        let trimmed = trim::trim(&transaction, &self.options, cursor, incoming, untold)?;
         for (id, entry) in rows {
             insert(&transaction, *id, entry)?;
         }
@@ -117,13 +153,21 @@ impl Store {
             database::write_receipts(&transaction, receipts)?;
         }
         let mut newest = rows.last().map_or(self.newest, |(id, _)| *id);
-        for notice in trimmed.losses.notices() {
+        for notice in trimmed.losses.notices().filter(|_| last) {
             newest += 1;
             insert(&transaction, newest, &notice.entry(self.epoch, self.options.notice))?;
         }
         let bytes = database::bytes_used(&transaction)?;
         transaction.commit()?;
         Ok(Stored { newest, trimmed, bytes })
+    }
+
+    /// Closes a database that nobody else has open: all of it is in its file then.
+    pub(super) fn close(self) -> Result<(), JournalError> {
+        let Self { connection, path, .. } = self;
+        let fail = |e| JournalError::sqlite("finish", &path, e);
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(fail)?;
+        connection.close().map_err(|(_, e)| fail(e))
     }
 
     #[cfg(test)]

@@ -55,18 +55,19 @@ pub(super) struct Trimmed {
     pub(super) delivered_masks: u64,
     pub(super) lost_rows: u64,
     pub(super) lost_masks: u64,
-    /// What must be told, what notices told that went themselves included.
+    /// What must be told: what notices told that went themselves is among it.
     pub(super) losses: Losses,
 }
 
-/// Drops what the bounds demand, so that what comes finds room.
+/// Drops what the bounds demand, so that what comes finds room. `untold` is told along with it.
 pub(super) fn trim(
     connection: &Connection,
     options: &Options,
     cursor: RowId,
     incoming: Incoming,
+    untold: Losses,
 ) -> rusqlite::Result<Trimmed> {
-    let mut trimmed = Trimmed::default();
+    let mut trimmed = Trimmed { losses: untold, ..Trimmed::default() };
     trim_by_age(connection, options, cursor, incoming.now_s, &mut trimmed)?;
     let mut chunks = 0;
     loop {

@@ -6,13 +6,13 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags};
 
 use super::database;
 use super::error::{JournalError, JournalErrorKind};
 use super::folder::Folder;
 use super::tail::{self, Found, Stored};
-use super::types::{Entry, RowId, RowKind};
+use super::types::{Entry, RowId};
 use crate::message::Receipt;
 
 /// A row with everything the journal knows of it.
@@ -111,8 +111,9 @@ impl View {
     /// When the journal cannot be read.
     pub fn after(&self, after: RowId, limit: usize) -> Result<Vec<Record>, JournalError> {
         let limit = limit.min(Self::ROWS_MAX);
-        let mut rows = records_after(&self.connection, after, limit)
+        let rows = database::entries_after(&self.connection, after, limit)
             .map_err(|e| JournalError::sqlite("read", &self.path, e))?;
+        let mut rows: Vec<_> = rows.into_iter().map(|(id, entry)| Record { id, entry }).collect();
         let last = rows.last().map_or(after, |row| row.id);
         let stored = self.stored()?;
         let newer = self.tail.following(stored).filter(|(id, _)| *id > last);
@@ -167,30 +168,4 @@ fn open_read_only(path: &Path) -> Result<Connection, JournalError> {
         | OpenFlags::SQLITE_OPEN_URI;
     Connection::open_with_flags(format!("file:{escaped}?immutable=1"), flags)
         .map_err(|e| JournalError::sqlite("open", path, e))
-}
-
-fn records_after(
-    connection: &Connection,
-    after: RowId,
-    limit: usize,
-) -> rusqlite::Result<Vec<Record>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT r.id, r.epoch, r.seq, r.kind, r.at, r.payload, r.detail, m.body
-         FROM row r LEFT JOIN mask m ON m.id = r.id WHERE r.id > ?1 ORDER BY r.id LIMIT ?2",
-    )?;
-    let rows = statement.query_map(params![after, limit as u64], |row| {
-        let kind: i64 = row.get(3)?;
-        let entry = Entry {
-            epoch: row.get(1)?,
-            seq: row.get(2)?,
-            kind: RowKind::from_i64(kind)
-                .ok_or(rusqlite::Error::IntegralValueOutOfRange(3, kind))?,
-            at_unix_s: row.get(4)?,
-            payload: row.get(5)?,
-            detail: row.get(6)?,
-            mask: row.get(7)?,
-        };
-        Ok(Record { id: row.get(0)?, entry })
-    })?;
-    rows.collect()
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::error::JournalError;
+use super::error::{JournalError, JournalErrorKind};
 use super::receipts::Receipts;
 use super::shared::Shared;
 use super::store::{Numbered, Store, Stored};
@@ -86,8 +86,14 @@ impl Writer {
     /// ahead of its stored copy (a backlog may be draining). Does nothing most of the time.
     ///
     /// # Errors
-    /// When the transaction failed. No row is lost by that; it is tried again.
+    /// When the transaction failed. No row is lost by that; it is tried again, unless the database
+    /// is damaged, also where only the reader came.
     pub fn settle(&mut self) -> Result<(), JournalError> {
+        if self.shared.is_damaged() {
+            let text = "journal: rows that wait for delivery cannot be read; open it again: that \
+                        moves the damaged database aside";
+            return Err(JournalError::new(JournalErrorKind::Damaged, text));
+        }
         let ahead = self.shared.acknowledged() >= self.shared.stored() + CURSOR_STEP_ROWS;
         let waiting = self.shared.waiting_len();
         let due = waiting >= STORE_ROWS || ahead || self.receipts_due() || self.pause == 1;

@@ -94,6 +94,11 @@ impl Found {
         self.rows.range(after + 1..).map(|(id, row)| (*id, row))
     }
 
+    /// Highest delivery cursor noted with any row; 0 when there is none.
+    pub(in crate::journal) fn cursor(&self) -> RowId {
+        self.rows.values().map(|row| row.cursor).max().unwrap_or(0)
+    }
+
     /// Highest boot epoch of any row.
     pub(in crate::journal) fn epoch(&self) -> u32 {
         self.rows.values().map(|row| row.entry.epoch).max().unwrap_or(0)

@@ -90,11 +90,11 @@ impl Bench {
 
 /// The parts that are answered, and why without a result.
 fn answered(out: &[Action]) -> Vec<(&str, Reason)> {
-    let answer = |action| match action {
+    let answers = out.iter().filter_map(|action| match action {
         Action::Answer(ticket, reason) => Some((ticket.part.as_str(), *reason)),
         _ => None,
-    };
-    out.iter().filter_map(answer).collect()
+    });
+    answers.collect()
 }
 
 fn armament(name: &str, recipe: Option<u16>) -> Armament {
