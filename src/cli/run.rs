@@ -189,6 +189,9 @@ fn tls(mqtt: &config::Mqtt) -> anyhow::Result<Option<publish::TlsFiles>> {
     Ok(files)
 }
 
+// What the configuration allows must start.
+const _: () = assert!(config::IN_FLIGHT_MAX <= publish::WINDOW_MAX as i64);
+
 fn broker(mqtt: &config::Mqtt) -> anyhow::Result<Broker> {
     Ok(Broker {
         host: mqtt.host.clone(),

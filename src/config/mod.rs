@@ -31,6 +31,7 @@ pub use camera::{
 };
 pub use framings::Framings;
 pub use inference::{BackendChoice, Inference};
+pub use mqtt::IN_FLIGHT_MAX;
 pub use problem::{ConfigError, ConfigErrorKind, Problem};
 pub use types::{
     ByteOrder, CalibrationSource, EngineSource, Journal, KeepWord, Limits, Mqtt, MqttVersion,

@@ -14,8 +14,9 @@ const TOPIC_LEVELS_MAX: usize = 10;
 const TOPIC_NAME_BYTES_MAX: usize = 7;
 /// Longest client id; brokers need not take more than 23 characters but all known ones do.
 const CLIENT_ID_BYTES_MAX: usize = 64;
-/// A window beyond this only hides a broker that does not keep up.
-const IN_FLIGHT_MAX: i64 = 1000;
+/// Messages in flight at most, live and late ones together, the most that the publisher takes: a
+/// window beyond this only hides a broker that does not keep up.
+pub const IN_FLIGHT_MAX: i64 = 1000;
 /// The ports that are registered for MQTT without and with TLS.
 const PORTS: [i64; 2] = [1883, 8883];
 /// Shortest keep-alive with MQTT 5 in seconds, and the default of both versions.
@@ -39,6 +40,7 @@ pub(super) fn mqtt(section: Section<'_>, station: Option<&StationId>) -> Mqtt {
     let client_id = client_id(&section, station);
     let username = section.text("username", "none");
     let password = password(&section, username.is_some());
+    let (live_in_flight_max, hist_in_flight_max) = in_flight(&section);
     let mqtt = Mqtt {
         host: host.to_owned(),
         port: port as u16,
@@ -49,8 +51,8 @@ pub(super) fn mqtt(section: Section<'_>, station: Option<&StationId>) -> Mqtt {
         username: username.map(|found| found.value.to_owned()),
         password,
         keep_alive_s,
-        live_in_flight_max: section.integer("live_in_flight_max", 1..=IN_FLIGHT_MAX, 32) as u16,
-        hist_in_flight_max: section.integer("hist_in_flight_max", 1..=IN_FLIGHT_MAX, 8) as u16,
+        live_in_flight_max,
+        hist_in_flight_max,
         binary: section.word("vbin", &binary_words(), 0),
         health_s: section.integer("health_s", 1..=3600, 10) as u32,
     };
@@ -60,6 +62,29 @@ pub(super) fn mqtt(section: Section<'_>, station: Option<&StationId>) -> Mqtt {
 
 fn binary_words() -> [(&'static str, Option<ByteOrder>); 3] {
     [("off", None), ("big", Some(ByteOrder::Big)), ("little", Some(ByteOrder::Little))]
+}
+
+/// Live and late messages in flight. They share one window, so what can be too much is their sum;
+/// it is noted at the larger one, which is then more than its default and so in the file.
+fn in_flight(section: &Section<'_>) -> (u16, u16) {
+    let names = ["live_in_flight_max", "hist_in_flight_max"];
+    let read = |name, default: i64| {
+        let found = section.integer_optional(name, 1..=IN_FLIGHT_MAX - 1, &default.to_string());
+        (found.as_ref().map_or(default, |found| found.value), found)
+    };
+    let (live, live_found) = read(names[0], 32);
+    let (hist, hist_found) = read(names[1], 8);
+    let (found, other, value) =
+        if live >= hist { (live_found, names[1], hist) } else { (hist_found, names[0], live) };
+    if live + hist > IN_FLIGHT_MAX
+        && let Some(found) = found
+    {
+        found.refuse(
+            format!("with mqtt.{other} = {value} more than {IN_FLIGHT_MAX} in flight together"),
+            format!("use at most {} here, or lower the other one", IN_FLIGHT_MAX - value),
+        );
+    }
+    (live as u16, hist as u16)
 }
 
 /// The client library takes no shorter one with MQTT 5.

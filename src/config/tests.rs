@@ -200,6 +200,30 @@ fn each_bad_value_gives_one_message_that_says_what_to_do() {
 }
 
 #[test]
+fn live_and_late_messages_in_flight_share_one_window() {
+    let text = |lines: &str| SMALL.to_owned() + "[mqtt]\n" + lines;
+    for fits in ["live_in_flight_max = 992", "live_in_flight_max = 1\nhist_in_flight_max = 999"] {
+        assert_eq!(messages(&text(fits)), [""; 0], "{fits}");
+    }
+    for (lines, says) in [
+        ("live_in_flight_max = 993", ["live_in_flight_max = 993", "hist_in_flight_max = 8", "992"]),
+        (
+            "hist_in_flight_max = 969",
+            ["hist_in_flight_max = 969", "live_in_flight_max = 32", "968"],
+        ),
+        (
+            "live_in_flight_max = 600\nhist_in_flight_max = 700",
+            [":12: mqtt.hist_in_flight_max = 700", "live_in_flight_max = 600", "at most 400"],
+        ),
+        ("live_in_flight_max = 1000", ["live_in_flight_max = 1000", "out of range", "1 to 999"]),
+    ] {
+        let found = messages(&text(lines));
+        assert_eq!(found.len(), 1, "{lines}: {found:#?}");
+        assert!(says.iter().all(|says| found[0].contains(says)), "{lines}: {found:#?}");
+    }
+}
+
+#[test]
 fn a_topic_that_a_plc_cannot_take_is_refused() {
     let station = "s".repeat(32);
     let text = |prefix: usize| {

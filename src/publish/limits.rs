@@ -73,6 +73,8 @@ impl Limits {
     }
 }
 
+/// Largest [`Limits::window`] that the publisher starts with.
+pub const WINDOW_MAX: u16 = 1_000;
 /// Room for topic name, header and properties above the payload limit, in bytes.
 pub(crate) const PACKET_ROOM_BYTES: usize = 512;
 /// A broker must take packets of this size, in bytes: a verdict, a state, an event. Larger ones

@@ -25,7 +25,7 @@ pub mod sparkplug;
 mod tls;
 mod types;
 
-pub use limits::{Limits, Offer, PACKET_BYTES_NEEDED};
+pub use limits::{Limits, Offer, PACKET_BYTES_NEEDED, WINDOW_MAX};
 pub use publisher::{Flushed, Notifier, PublishError, Publisher};
 pub use tls::{Certificate, ClientFiles, TlsError, TlsFiles, Validity};
 pub use types::{

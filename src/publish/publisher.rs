@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::client::{self, Inbox};
+use super::limits::WINDOW_MAX;
 use super::types::{Health, Inbound, Outbox, ReplayRange, Report, Row, Settings};
 
 /// Announced rows on their way to the publisher; beyond it an announcement is dropped and the
@@ -275,7 +276,8 @@ fn check(settings: &Settings) -> Result<(), PublishError> {
     if settings.client_id.is_empty() {
         return fail("the client id is empty", "give each station a client id of its own");
     }
-    if limits.bulk_window == 0 || limits.bulk_window >= limits.window || limits.window > 1_000 {
+    if limits.bulk_window == 0 || limits.bulk_window >= limits.window || limits.window > WINDOW_MAX
+    {
         return fail(
             "the window limits do not fit each other",
             "window at most 1000, bulk_window at least 1 and smaller than window",
