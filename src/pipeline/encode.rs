@@ -109,6 +109,11 @@ pub(super) fn report(epoch: u32, report: &Report) -> Vec<u8> {
                 format!("{what} of row {row}: {bytes} bytes, at most {bytes_max} can go out");
             ("undeliverable", 1, text)
         }
+        Report::TooLarge { topic, bytes, bytes_max } => {
+            let text =
+                format!("{topic} is left out: {bytes} bytes, at most {bytes_max} can go out");
+            ("undeliverable", 1, text)
+        }
         Report::TakeoverSuspected { times } => {
             let text = "the broker cuts us off after connecting: is our client id in use twice?";
             ("takeover", u64::from(*times), text.to_owned())

@@ -237,6 +237,16 @@ pub enum Report {
         /// Limit.
         bytes_max: usize,
     },
+    /// What belongs to no row (metrics, the calibration) is larger than the packet limit allows and
+    /// was left out; told once for each topic and limit.
+    TooLarge {
+        /// Last level of the topic.
+        topic: &'static str,
+        /// Payload size.
+        bytes: usize,
+        /// Limit.
+        bytes_max: usize,
+    },
     /// The broker cuts us off right after connecting, again and again: most likely another client
     /// uses our client id.
     TakeoverSuspected {

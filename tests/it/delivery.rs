@@ -390,6 +390,29 @@ fn a_message_too_large_is_reported_and_blocks_nothing_behind_it() {
 }
 
 #[test]
+fn metrics_too_large_for_a_broker_of_mqtt_5_are_left_out_and_told_once() {
+    let lines = "allow_anonymous true\nmax_packet_size 2048\n";
+    let Some(broker) = Broker::start_with(lines) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let watcher = Subscriber::start(broker.port);
+    let v5 = Settings { version: Version::V5, ..settings(broker.port) };
+    let mut line = Line::start(dir.path(), v5);
+    wait_for("the connection", || line.publisher.health().connected);
+    let bytes_max = 2048 - 512;
+    for extra in [1, 2] {
+        assert!(line.publisher.tell_health(vec![b'h'; bytes_max + extra]));
+    }
+    assert!(line.publisher.tell_health(vec![b'h'; bytes_max]));
+    wait_for("metrics that fit", || watcher.count("crr/s1/health") == 1);
+    let reports: Vec<Report> = line.publisher.reports().try_iter().collect();
+    assert_eq!(reports, [Report::TooLarge { topic: "health", bytes: bytes_max + 1, bytes_max }]);
+    let keys = line.judge(20);
+    let flushed = line.flush(Duration::from_secs(20));
+    assert!(flushed.drained && flushed.health.reconnects == 0, "{flushed:?}");
+    assert_all_received(&watcher, &keys);
+}
+
+#[test]
 fn the_largest_allowed_message_passes() {
     let Some(broker) = Broker::start() else { return };
     let dir = tempfile::tempdir().unwrap();

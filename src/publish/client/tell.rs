@@ -35,6 +35,13 @@ impl Shell {
                 bytes_max,
                 "a message is too large to be sent and was skipped"
             ),
+            Report::TooLarge { topic, bytes, bytes_max } => tracing::error!(
+                topic,
+                bytes,
+                bytes_max,
+                "this is too large to be sent and is left out as long as it is: raise the \
+                 broker's limit on packets"
+            ),
             Report::TakeoverSuspected { times } => tracing::error!(
                 times, client_id = %self.settings.client_id,
                 "the broker cuts us off right after connecting: does another client use this \

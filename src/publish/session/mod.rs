@@ -35,7 +35,8 @@
 //! Answers to commands go out before everything but the state, and are not kept: what was not
 //! acknowledged when the connection breaks is gone, counted ([`Counters::replies_dropped`]), and the
 //! PLC repeats its command. The binary form of a live verdict belongs to its row like a mask.
-//! Metrics and the calibration are told in the bulk share. A range that a consumer asked for again
+//! Metrics and the calibration are told in the bulk share; what of them the broker cannot take is
+//! left out. A range that a consumer asked for again
 //! ([`replay`]) comes last of all.
 //!
 //! # Refused publishes
@@ -123,6 +124,8 @@ pub struct Session {
     health: Option<Vec<u8>>,
     calibration: Vec<u8>,
     calibration_due: bool,
+    /// The limit by which metrics or the calibration were told to be too large, by topic.
+    too_large_told: BTreeMap<&'static str, usize>,
     replay: Replay,
     state: Vec<u8>,
     state_due: bool,
@@ -177,6 +180,7 @@ impl Session {
             health: None,
             calibration: Vec::new(),
             calibration_due: false,
+            too_large_told: BTreeMap::new(),
             replay: Replay::default(),
             state,
             state_due: true,

@@ -4,7 +4,7 @@ use super::window::{Owner, Tag};
 use super::{Action, Bulk, Live, Publish, Session, Topic};
 use crate::frame::Nanos;
 use crate::publish::limits::{PAGE_ROWS, RANGE_ROWS};
-use crate::publish::types::{Row, RowKind};
+use crate::publish::types::{Report, Row, RowKind};
 
 impl Session {
     /// Hands out as much as the window allows, most urgent first; then asks for more.
@@ -138,9 +138,9 @@ impl Session {
         if self.calibration_due {
             self.calibration_due = false;
             let payload = self.calibration.clone();
-            self.hand(now, Topic::Calibration, Owner::Nobody, payload, out);
+            self.hand_beside(now, Topic::Calibration, payload, out);
         } else if let Some(payload) = self.health.take() {
-            self.hand(now, Topic::Health, Owner::Nobody, payload, out);
+            self.hand_beside(now, Topic::Health, payload, out);
         } else if let Some(Bulk { topic, row, payload }) = self.bulk.pop_front() {
             self.hand(now, topic, Owner::Row(row), payload, out);
         } else if !self.share.is_open(now) {
@@ -161,6 +161,18 @@ impl Session {
             return false;
         }
         true
+    }
+
+    /// What belongs to no row, unless it is so large that it would block the connection for ever:
+    /// then it is left out, which is told once.
+    fn hand_beside(&mut self, now: Nanos, topic: Topic, payload: Vec<u8>, out: &mut Vec<Action>) {
+        let (bytes, bytes_max) = (payload.len(), self.limits.payload_bytes_max);
+        if bytes <= bytes_max {
+            self.hand(now, topic, Owner::Nobody, payload, out);
+        } else if self.too_large_told.insert(topic.name(), bytes_max) != Some(bytes_max) {
+            let topic = topic.name();
+            out.push(Action::Report(Report::TooLarge { topic, bytes, bytes_max }));
+        }
     }
 
     fn hand(

@@ -56,6 +56,42 @@ fn only_the_newest_metrics_go_out() {
 }
 
 #[test]
+fn metrics_and_calibration_too_large_for_the_broker_are_left_out_and_told_once() {
+    let mut world = connected();
+    // The world asserts that nothing larger is handed to the client.
+    let large = || vec![b'x'; LIMITS.payload_bytes_max + 1];
+    world.feed(Event::Calibration(large()));
+    for _ in 0..3 {
+        world.feed(Event::Health(large()));
+        world.heal();
+    }
+    let report = |topic| Report::TooLarge { topic, bytes: 101, bytes_max: 100 };
+    assert_eq!(world.reports, [report("calib"), report("health")]);
+    assert_eq!(world.hang_ups, 0);
+    world.disconnect();
+    world.connect();
+    world.feed(Event::Health(large()));
+    world.heal();
+    assert_eq!(world.reports.len(), 2, "not with each connection");
+    world.tell_health();
+    world.commit(true, true);
+    world.heal();
+    assert_eq!((world.health.len(), world.live_count), (1, 1), "what fits goes out");
+    // Another broker takes even less: that is news.
+    world.disconnect();
+    world.session.narrow(Offer { receive_max: u16::MAX, packet_bytes_max: 512 + 90 });
+    world.connect();
+    world.feed(Event::Health(large()));
+    world.heal();
+    let news = [("calib", 101), ("health", 101)].map(|(topic, bytes)| Report::TooLarge {
+        topic,
+        bytes,
+        bytes_max: 90,
+    });
+    assert_eq!(world.reports[2..], news);
+}
+
+#[test]
 fn the_calibration_is_told_on_change_and_after_every_connect() {
     let mut world = World::new();
     world.calibrate();
