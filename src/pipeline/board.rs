@@ -1,7 +1,8 @@
 //! The station's state as all stages share it, and its voice on the state topic.
 //!
 //! The rules are in `station`; this is the lock around them. Locks are held for a few
-//! instructions and never two at a time, so no order can be wrong.
+//! instructions. Where two are held at once (`Board::tell`), the publisher's comes first; nobody
+//! asks for it while holding the other, so no two threads can wait for each other.
 
 use std::borrow::Cow;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -18,7 +18,8 @@ use crate::sys::clock::Clock;
 /// While buffers are out in the station, one that came home is given to the camera within this
 /// time: far below the time between two parts.
 const REFILL_NS: u64 = 1_000_000;
-/// A frame older than this is not believed to be: the wall clock was set meanwhile.
+/// A frame counts as this old at most. One that says more was sent before the wall clock was set,
+/// or nobody looked for as long: it is late for any usual deadline, which is the safe answer to both.
 const AGE_NS_MAX: u64 = 10_000_000_000;
 
 /// Settings of a GigE Vision or USB3 Vision camera.
