@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::tests::{GOOD, events, parts, scripted};
 use super::*;
@@ -46,15 +46,17 @@ struct Slow {
     inner: Box<dyn Camera>,
     /// For every start but the first.
     start: Duration,
-    stop: Duration,
+    /// It does not stop before this says so.
+    may_stop: Arc<AtomicBool>,
     restarts: Arc<AtomicBool>,
     stopped: Arc<AtomicBool>,
 }
 
 impl Slow {
-    fn new(start: Duration, stop: Duration) -> Self {
+    fn new(start: Duration, may_stop: bool) -> Self {
         let inner = scripted([Step::Grey(GOOD), Step::Gone, Step::Grey(GOOD)]);
-        Self { inner, start, stop, restarts: Arc::default(), stopped: Arc::default() }
+        let may_stop = Arc::new(AtomicBool::new(may_stop));
+        Self { inner, start, may_stop, restarts: Arc::default(), stopped: Arc::default() }
     }
 }
 
@@ -80,7 +82,10 @@ impl Camera for Slow {
     }
 
     fn stop(&mut self) -> Result<(), CameraError> {
-        std::thread::sleep(self.stop);
+        let begun = Instant::now();
+        while !self.may_stop.load(Ordering::SeqCst) && begun.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         self.stopped.store(true, Ordering::SeqCst);
         self.inner.stop()
     }
@@ -89,8 +94,8 @@ impl Camera for Slow {
 #[test]
 fn a_lost_camera_is_told_before_it_is_let_go_of_and_that_is_no_hang() {
     let dir = tempfile::tempdir().unwrap();
-    let camera = Slow::new(Duration::ZERO, Duration::from_millis(1_500));
-    let stopped = Arc::clone(&camera.stopped);
+    let camera = Slow::new(Duration::ZERO, false);
+    let (may_stop, stopped) = (Arc::clone(&camera.may_stop), Arc::clone(&camera.stopped));
     let (parts, seen) = parts(dir.path(), Box::new(camera));
     let line = Line::start(parts).unwrap();
     let (board, mut watch) = (Arc::clone(&line.board), line.progress.watch());
@@ -100,12 +105,14 @@ fn a_lost_camera_is_told_before_it_is_let_go_of_and_that_is_no_hang() {
     }
     assert!(!stopped.load(Ordering::SeqCst), "the PLC is told at once");
     assert!(!board.is_ready());
-    let mut pings = 0;
-    while !stopped.load(Ordering::SeqCst) {
+    let (mut pings, begun) = (0, Instant::now());
+    while pings < 3 && begun.elapsed() < Duration::from_secs(20) {
         std::thread::sleep(Duration::from_millis(250));
         pings += u32::from(watch.stalled().count() == 0);
     }
-    assert!(pings >= 3, "{pings} while the camera was let go of");
+    assert!(!stopped.load(Ordering::SeqCst));
+    may_stop.store(true, Ordering::SeqCst);
+    assert_eq!(pings, 3, "while the camera was let go of");
     line.run(&Shutdown::manual(), &Notify::silent()).unwrap();
     assert_eq!(seen.iter().count(), 1);
 }
@@ -113,7 +120,7 @@ fn a_lost_camera_is_told_before_it_is_let_go_of_and_that_is_no_hang() {
 #[test]
 fn a_stop_while_a_camera_is_being_opened_again_is_no_failure() {
     let dir = tempfile::tempdir().unwrap();
-    let camera = Slow::new(Duration::from_secs(20), Duration::ZERO);
+    let camera = Slow::new(Duration::from_secs(20), true);
     let restarts = Arc::clone(&camera.restarts);
     let (parts, seen) = parts(dir.path(), Box::new(camera));
     let line = Line::start(parts).unwrap();

@@ -43,6 +43,8 @@ mod error;
 mod exit;
 mod gate;
 mod inspect_stage;
+#[cfg(test)]
+mod kernel_views_tests;
 mod limits;
 mod line;
 mod newest;

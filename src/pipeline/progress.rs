@@ -167,33 +167,42 @@ mod tests {
         assert_eq!(stalled(&mut watch), [Stage::Capture(0), Stage::Journal, Stage::Command]);
     }
 
+    /// Waits until it is so; only a failure takes long.
+    fn wait(what: &str, mut done: impl FnMut() -> bool) {
+        let begun = std::time::Instant::now();
+        while !done() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "waited for {what}");
+            std::thread::sleep(BEAT_EVERY / 20);
+        }
+    }
+
     #[test]
     fn what_is_slow_is_no_stall_until_it_takes_too_long() {
+        const BEATS: u64 = 4;
         let progress = Progress::new(Stage::all(1));
         let (mut watch, camera) = (progress.watch(), Stage::Capture(0));
         let others = [Stage::Inspect, Stage::Journal, Stage::Command];
-        let mut pings = |times: u32| {
-            let ping = |_: &u32| {
-                others.iter().for_each(|stage| progress.beat(*stage));
-                std::thread::sleep(2 * BEAT_EVERY);
-                watch.stalled().count() == 0
-            };
-            (0..times).filter(ping).count()
+        let mut ping = || {
+            others.iter().for_each(|stage| progress.beat(*stage));
+            watch.stalled().count() == 0
         };
-        let limit = 4 * BEAT_EVERY;
-        let (within, beyond) = progress.through(camera, limit, || {
-            let within = pings(1);
-            std::thread::sleep(limit);
-            // Its last beats.
-            pings(1);
-            (within, pings(2))
+        progress.through(camera, Duration::from_secs(60), || {
+            (0..3).for_each(|_| wait("a ping within something slow", &mut ping));
         });
-        assert_eq!((within, beyond), (1, 0));
+        let beats = || progress.passes[camera.index()].load(Ordering::Relaxed);
+        let before = beats();
+        progress.through(camera, BEAT_EVERY * BEATS as u32, || {
+            wait("the last beat", || beats() == before + BEATS);
+            // Time for two more, if there were any.
+            std::thread::sleep(3 * BEAT_EVERY);
+        });
+        assert_eq!(beats(), before + BEATS, "it hangs");
+        ping();
+        assert!(!ping(), "nobody beats any more");
         let wrong = || -> () { panic!("in something slow") };
+        let (begun, limit) = (std::time::Instant::now(), Duration::from_secs(120));
         let broken = std::panic::catch_unwind(|| progress.through(camera, limit, wrong));
-        assert!(broken.is_err());
-        pings(1);
-        assert_eq!(pings(1), 0, "nobody beats any more");
+        assert!(broken.is_err() && begun.elapsed() < limit / 2, "a panic ends it, too");
     }
 
     #[test]

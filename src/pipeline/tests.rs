@@ -274,8 +274,22 @@ fn triggers_faster_than_the_inspection_become_overruns_in_their_place() {
         camera: CameraId(0),
     };
     let camera = Replay::open(options, Arc::new(RealClock)).unwrap();
-    let (parts, seen) = parts(&dir.path().join("journal"), Box::new(camera));
-    run(parts).unwrap();
+    let (mut parts, seen) = parts(&dir.path().join("journal"), Box::new(camera));
+    // The engine takes as long as it needs to be the slower one, whatever the machine does.
+    let (go_on, waits) = mpsc::channel::<()>();
+    parts.engine = Box::new(ScriptedEngine::new(spec(), move |input, map| {
+        let _ = waits.recv();
+        answer(input, map)
+    }));
+    parts.latency_ms_max = 600_000;
+    let line = Line::start(parts).unwrap();
+    let begun = std::time::Instant::now();
+    while line.board.camera_health()[0].no_buffer < 4 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", line.board.camera_health());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(go_on);
+    line.run(&Shutdown::manual(), &Notify::silent()).unwrap();
     let records: Vec<VerdictRecord> = seen.iter().collect();
     let triggers: Vec<u32> = records.iter().map(|r| r.trigger.0).collect();
     assert_eq!(triggers, (1..=12).collect::<Vec<_>>());

@@ -159,15 +159,24 @@ fn a_disk_that_is_behind_costs_records_and_never_time() {
     // Nobody takes the messages: a disk that stands still.
     let tally = Arc::new(Tally::default());
     let (feed, messages) = Feed::new(SHOTS, &[BYTES], Arc::clone(&tally));
-    let begun = std::time::Instant::now();
+    let mut took = vec![];
+    let mut timed = |hand_over: &dyn Fn()| {
+        let (begun, before) = (std::time::Instant::now(), tally.get().dropped);
+        hand_over();
+        if tally.get().dropped > before {
+            took.push(begun.elapsed());
+        }
+    };
     for seq in 0..SHOTS as u64 + 5 {
-        shot(&feed, seq);
+        timed(&|| _ = shot(&feed, seq));
     }
     for seq in 0..300 {
-        decided(&feed, &decision(seq, Reason::Engine), &FrameKeys::default());
+        timed(&|| decided(&feed, &decision(seq, Reason::Engine), &FrameKeys::default()));
     }
-    assert!(begun.elapsed() < Duration::from_secs(1));
-    assert_eq!(tally.get().dropped, 5 + 300 - 256);
+    assert_eq!((took.len(), tally.get().dropped), (5 + 300 - 256, 5 + 300 - 256));
+    // Most of them: a machine that stands still hits some.
+    took.sort_unstable();
+    assert!(took[took.len() / 2] < Duration::from_millis(2), "nobody waited for room: {took:?}");
     drop((messages, dir));
 }
 
@@ -178,14 +187,15 @@ fn a_disk_that_fails_ends_the_recording_and_nothing_else() {
     // No second segment can be begun where the next file is a folder already.
     std::fs::create_dir(recorder.folder().join("00000002.frames")).unwrap();
     let feed = recorder.feed();
-    for seq in 1..=20_000u32 {
+    let begun = std::time::Instant::now();
+    for seq in 1.. {
         decided(&feed, &decision(seq, Reason::Engine), &FrameKeys::default());
         if recorder.counters().failed {
             break;
         }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", recorder.counters());
         std::thread::sleep(Duration::from_micros(20));
     }
-    assert!(recorder.counters().failed);
     let before = recorder.counters();
     shot(&feed, 1);
     decided(&feed, &decision(1, Reason::Engine), &FrameKeys::default());

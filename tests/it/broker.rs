@@ -282,6 +282,11 @@ impl Subscriber {
         self.messages.lock().unwrap().iter().filter(|message| message.topic == topic).count()
     }
 
+    /// Everything, in the order in which it came.
+    pub(crate) fn all(&self) -> Vec<Received> {
+        self.messages.lock().unwrap().clone()
+    }
+
     pub(crate) fn on(&self, topic: &str) -> Vec<Received> {
         let messages = self.messages.lock().unwrap();
         messages.iter().filter(|message| message.topic == topic).cloned().collect()

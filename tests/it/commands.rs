@@ -407,14 +407,15 @@ fn malformed_retained_repeated_and_flooding_commands_are_answered_and_do_no_harm
 fn a_station_killed_between_arming_and_picture_passes_nothing() {
     let Some(broker) = Broker::start() else { return };
     let plc = Plc::start(broker.port);
-    let bench = triggered(broker.port, 500);
+    // Its time is not over before the station is killed, and would not be over in the next one.
+    let bench = triggered(broker.port, 600_000);
     let station = bench.run();
     plc.wait_ready();
     let armed = plc.ask(r#""cmd":"arm","t":1,"p":"ORPHAN""#);
     assert_eq!((armed.number("ok"), armed.number("e")), (1, 1));
     station.kill();
     wait_for("the last will", || state(&plc.heard).is_some_and(|s| s.number("online") == 0));
-    let _station = bench.run();
+    let station = bench.run();
     wait_for("the new epoch", || {
         state(&plc.heard).is_some_and(|s| s.number("e") == 2 && s.number("online") == 1)
     });
@@ -422,8 +423,13 @@ fn a_station_killed_between_arming_and_picture_passes_nothing() {
     let next = plc.ask(r#""cmd":"trigger","t":2,"p":"NEXT""#);
     assert_eq!((next.number("ok"), next.number("e")), (1, 2));
     assert_eq!(outcome(&plc.wait_verdict("NEXT")), (1, 0));
-    // Longer than the part would have waited.
-    std::thread::sleep(Duration::from_millis(700));
+    // A station that ends answers every part that waits, as it does with this one.
+    let last = plc.ask(r#""cmd":"arm","t":3,"p":"LAST""#);
+    assert_eq!((last.number("ok"), last.number("e")), (1, 2));
+    station.signal("TERM");
+    let (status, log) = station.end();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert_ne!(outcome(&plc.wait_verdict("LAST")).0, 1);
     assert_eq!(plc.verdict("ORPHAN"), None, "the new station knows nothing of it");
-    assert_eq!(verdicts(&plc.heard).len(), 1);
+    assert_eq!(verdicts(&plc.heard).len(), 2);
 }

@@ -305,8 +305,8 @@ fn live_verdicts_stay_quick_while_a_backlog_drains() {
     let begun = Instant::now();
     let mut committed = BTreeMap::new();
     for _ in 0..200 {
-        let at = Instant::now();
-        committed.extend(line.judge(1).into_iter().map(|key| (key, at)));
+        let (at, late) = (Instant::now(), line.publisher.health().late);
+        committed.extend(line.judge(1).into_iter().map(|key| (key, (at, late))));
         std::thread::sleep(Duration::from_millis(2));
     }
     let still = line.publisher.health().backlog_rows;
@@ -315,7 +315,7 @@ fn live_verdicts_stay_quick_while_a_backlog_drains() {
     let mut latencies: Vec<_> = watcher
         .on("crr/s1/verdict")
         .iter()
-        .filter_map(|message| Some(message.at - *committed.get(&key_of(&message.payload))?))
+        .filter_map(|message| Some(message.at - committed.get(&key_of(&message.payload))?.0))
         .collect();
     latencies.sort();
     let at = |share: usize| latencies[(latencies.len() - 1) * share / 100];
@@ -328,13 +328,35 @@ fn live_verdicts_stay_quick_while_a_backlog_drains() {
         at(100)
     );
     assert_eq!(latencies.len(), 200, "every row committed while connected is live");
-    // A bound that only a live lane stuck behind the backlog exceeds, even on a busy machine.
-    assert!(at(50) < Duration::from_millis(500), "{:?}", at(50));
+    let overtaken = overtaken(&watcher, &committed);
+    let median = overtaken[overtaken.len() / 2];
+    println!("late rows that went out between commit and live verdict: median {median}");
+    // What is on the wire, and what the publisher's thread does before it counts; a live lane stuck
+    // behind the backlog has thousands before it. A count, so that a slow machine changes nothing.
+    assert!(median < 500, "{overtaken:?}");
     let hist: Vec<_> = watcher.on("crr/s1/hist").iter().map(|m| key_of(&m.payload)).collect();
     assert_eq!(hist, backlog, "late rows come once and in order");
     let last = watcher.on("crr/s1/last");
     assert_eq!(key_of(&last.last().unwrap().payload), (1, 20_200));
     assert!(line.flush(Duration::from_secs(10)).drained);
+}
+
+/// Late rows that the watcher got before each live verdict, less those that were out when it was
+/// committed; in order of size.
+fn overtaken(watcher: &Subscriber, committed: &BTreeMap<Key, (Instant, u64)>) -> Vec<u64> {
+    let (mut hist, mut overtaken) = (0u64, vec![]);
+    for message in watcher.all() {
+        match message.topic.as_str() {
+            "crr/s1/hist" => hist += 1,
+            "crr/s1/verdict" => {
+                let late = committed.get(&key_of(&message.payload)).map(|(_, late)| *late);
+                overtaken.extend(late.map(|late| hist.saturating_sub(late)));
+            }
+            _ => {}
+        }
+    }
+    overtaken.sort_unstable();
+    overtaken
 }
 
 #[test]

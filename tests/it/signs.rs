@@ -1,7 +1,5 @@
 //! Signs of life and death: state, heartbeat, last will, damaged frames, signals.
 
-use std::time::{Duration, Instant};
-
 use crate::broker::{Broker, Subscriber, wait_for};
 use crate::station::{Bench, Seen, bad_part, state, verdicts};
 use crate::support::standin;
@@ -87,12 +85,10 @@ fn a_second_signal_ends_at_once() {
     station.wait_log("camera streaming");
     station.signal("TERM");
     station.wait_log("stopping in order");
-    station.wait_log("crrd-journal ended");
-    let begin = Instant::now();
     station.signal("TERM");
     let (status, log) = station.end();
     assert_eq!(status.code(), Some(128 + 15), "{log}");
-    assert!(begin.elapsed() < Duration::from_secs(2), "{log}");
+    assert!(!log.contains("crrd-publish ended"), "it did not wait for the flush: {log}");
 }
 
 #[test]

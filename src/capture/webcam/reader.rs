@@ -347,7 +347,7 @@ mod tests {
         let begun = RealClock.now();
         assert!(matches!(camera.next(begun.plus_ms(30)).unwrap(), Event::Idle));
         assert!(camera.stop().unwrap_err().to_string().contains("left behind"));
-        assert!(RealClock.now().since(begun).as_ms() < 4_000.0);
+        assert!(RealClock.now().since(begun).as_ms() < 30_000.0, "it hangs for ever");
         let again = camera.start(Pool::new(2, BYTES), 2).unwrap_err();
         assert!(again.to_string().contains("unplug"), "{again}");
         drop(release);

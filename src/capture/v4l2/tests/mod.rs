@@ -7,7 +7,7 @@ use super::model::{Model, Shot};
 use super::*;
 use crate::capture::{Continuity, FrameNumbers};
 use crate::frame::Memory;
-use crate::sys::clock::RealClock;
+use crate::sys::clock::{ManualClock, RealClock};
 
 const WAIT_MS: u64 = 2_000;
 
@@ -29,6 +29,12 @@ fn try_open(model: &Model, options: V4l2Options) -> Result<V4l2, CameraError> {
     V4l2::open_by(options, model.opener(), Arc::new(RealClock))
 }
 
+fn start(mut camera: V4l2) -> (V4l2, Pool) {
+    let pool = Pool::new(3, camera.frame_bytes_max());
+    camera.start(pool.clone(), 1).unwrap();
+    (camera, pool)
+}
+
 fn refusal(model: &Model, options: V4l2Options) -> String {
     match try_open(model, options) {
         Ok(_) => panic!("opened"),
@@ -40,10 +46,7 @@ fn refusal(model: &Model, options: V4l2Options) -> String {
 }
 
 fn started(model: &Model, options: V4l2Options) -> (V4l2, Pool) {
-    let mut camera = try_open(model, options).unwrap();
-    let pool = Pool::new(3, camera.frame_bytes_max());
-    camera.start(pool.clone(), 1).unwrap();
-    (camera, pool)
+    start(try_open(model, options).unwrap())
 }
 
 fn next(camera: &mut V4l2) -> Event {
@@ -296,16 +299,18 @@ fn every_picture_of_a_driver_that_does_not_count_is_a_part_of_its_own() {
 
 #[test]
 fn time_in_the_driver_counts_as_latency_unless_the_stamp_is_from_before_the_stream() {
-    let model = Model::new();
-    let (mut camera, _) = started(&model, options());
-    std::thread::sleep(std::time::Duration::from_millis(20));
-    for (age_ms, counted) in [(15, true), (3_600_000, false)] {
+    let (model, clock) = (Model::new(), Arc::new(ManualClock::default()));
+    let its_clock = Arc::clone(&clock);
+    let camera = V4l2::open_by(options(), model.opener(), its_clock).unwrap();
+    clock.advance_ms(1_000);
+    let (mut camera, _) = start(camera);
+    clock.advance_ms(20);
+    for (age_ms, counted_ms) in [(15, 15), (20, 20), (21, 0), (3_600_000, 0)] {
         model.state().next = Shot { age_ns: age_ms * 1_000_000, ..Shot::default() };
         shoot(&model, 1);
-        let before = RealClock.now();
         let (trigger, frame) = frame(&mut camera);
-        let waited = trigger.arrived < before;
-        assert_eq!((waited, frame.meta.arrived), (counted, trigger.arrived));
+        assert_eq!(trigger.arrived, Nanos(0).plus_ms(1_020 - counted_ms), "{age_ms} ms");
+        assert_eq!(frame.meta.arrived, trigger.arrived);
     }
 }
 
