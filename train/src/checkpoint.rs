@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use crrd::sys::fs::{ensure_dir, read_limited, write_atomic};
+use crrd::sys::fs::{FsError, ensure_dir, read_limited, write_atomic};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,8 @@ use crate::report::Curve;
 
 /// File name inside the checkpoint folder.
 const FILE: &str = "state.safetensors";
+/// Beside it, for people: the good pictures that look unlike the others.
+const SHEET_FILE: &str = "odd.png";
 /// Metadata key of the counters.
 const STATE: &str = "state";
 /// Largest checkpoint read, in bytes: the largest model here (ViT-L) has 110 million weights in four
@@ -154,6 +156,17 @@ impl Checkpoint {
         write_atomic(&self.file(), &bytes).map_err(|e| failed(e.into()))
     }
 
+    /// Puts a sheet of pictures into the folder, to be looked at while the run is under way; the file.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or the file cannot be written.
+    pub fn keep_sheet(&self, png: &[u8]) -> Result<PathBuf, FsError> {
+        let file = self.dir.join(SHEET_FILE);
+        ensure_dir(&self.dir)?;
+        write_atomic(&file, png)?;
+        Ok(file)
+    }
+
     /// The saved state, `None` when there is none.
     ///
     /// # Errors
@@ -192,6 +205,7 @@ impl Checkpoint {
             _ => Ok(()),
         };
         ignore_missing(std::fs::remove_file(self.file()))?;
+        ignore_missing(std::fs::remove_file(self.dir.join(SHEET_FILE)))?;
         // Anything else in the folder is not ours; it then stays.
         let _ = std::fs::remove_dir(&self.dir);
         Ok(())
@@ -296,8 +310,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let checkpoint = Checkpoint::beside(&dir.path().join("model"));
         assert_eq!(checkpoint.load("f").unwrap(), None);
+        let sheet = checkpoint.keep_sheet(b"png").unwrap();
+        assert_eq!(checkpoint.load("f").unwrap(), None, "a sheet is no state");
         checkpoint.save(&state()).unwrap();
         assert_eq!(checkpoint.load("f").unwrap(), Some(state()));
+        assert!(sheet.is_file());
         checkpoint.discard().unwrap();
         assert_eq!(checkpoint.load("f").unwrap(), None);
         assert!(!checkpoint.dir().exists());

@@ -1,4 +1,5 @@
-//! What the user sees of a training run: a bar on a terminal, plain lines elsewhere.
+//! What the user sees of a training run: a bar on a terminal, plain lines elsewhere. A test keeps
+//! it instead.
 
 use std::io::IsTerminal;
 use std::sync::Mutex;
@@ -15,6 +16,7 @@ const STEPS: u64 = 1000;
 enum Shape {
     Bar(ProgressBar),
     Lines { stage: &'static str, last: Instant },
+    Kept(Vec<String>),
     Silent,
 }
 
@@ -64,6 +66,19 @@ impl Progress {
         Self(Mutex::new(Shape::Silent))
     }
 
+    /// Shows nothing and keeps what would stay: the notes, and the stages as `[NAME]`.
+    pub fn kept() -> Self {
+        Self(Mutex::new(Shape::Kept(Vec::new())))
+    }
+
+    /// What was kept so far.
+    pub fn lines(&self) -> Vec<String> {
+        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Shape::Kept(lines) => lines.clone(),
+            Shape::Bar(_) | Shape::Lines { .. } | Shape::Silent => Vec::new(),
+        }
+    }
+
     /// Begins a stage.
     pub fn stage(&self, name: &'static str) {
         match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -73,6 +88,7 @@ impl Progress {
                 bar.set_message("");
             }
             Shape::Lines { stage, last } => (*stage, *last) = (name, Instant::now()),
+            Shape::Kept(lines) => lines.push(format!("[{name}]")),
             Shape::Silent => {}
         }
     }
@@ -89,15 +105,16 @@ impl Progress {
                 let percent = moment.progress.clamp(0.0, 1.0) * 100.0;
                 eprintln!("{stage} {percent:.0} %: {}", moment.text());
             }
-            Shape::Lines { .. } | Shape::Silent => {}
+            Shape::Lines { .. } | Shape::Kept(_) | Shape::Silent => {}
         }
     }
 
     /// A line that stays.
     pub fn note(&self, text: &str) {
-        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             Shape::Bar(bar) => bar.suspend(|| eprintln!("{text}")),
             Shape::Lines { .. } => eprintln!("{text}"),
+            Shape::Kept(lines) => lines.push(text.to_owned()),
             Shape::Silent => {}
         }
     }

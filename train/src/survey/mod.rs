@@ -120,6 +120,13 @@ impl Survey {
         self.outliers.iter().map(named).collect()
     }
 
+    /// Of the report the outliers, which may be known later than the rest; empty without any.
+    pub fn odd_words(&self, dir: &Path) -> String {
+        let mut out = String::new();
+        words::odd(&mut out, self, dir);
+        out
+    }
+
     /// The report in plain words; file names from `dir` on.
     pub fn words(&self, dir: &Path) -> String {
         words::report(self, dir)

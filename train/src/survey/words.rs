@@ -154,7 +154,8 @@ fn twins(out: &mut String, survey: &Survey, dir: &Path) {
     }
 }
 
-fn odd(out: &mut String, survey: &Survey, dir: &Path) {
+/// The outliers alone; nothing when there are none.
+pub(super) fn odd(out: &mut String, survey: &Survey, dir: &Path) {
     if survey.outliers.is_empty() {
         return;
     }

@@ -7,30 +7,9 @@ use crrd::engine::bundle::Manifest;
 use super::settings::Settings;
 use super::workers::Workers;
 use crate::checkpoint::Counters;
-use crate::dataset::{Dataset, Image};
 use crate::export::NamedFile;
-use crate::features::Cache;
 use crate::report::{self, REPORT_FILE, Validation};
-use crate::survey::{Outlier, Survey, outliers, pooled};
-
-/// Good pictures unlike the others of their class, by the features that the model was trained on.
-/// `pictures` are those of the cache, in its order.
-pub(super) fn odd_ones(
-    dataset: &Dataset,
-    pictures: &[usize],
-    cache: &Cache,
-    channels: usize,
-) -> Vec<Outlier> {
-    let images: Vec<(&Image, Vec<f32>)> = pictures
-        .iter()
-        .zip(&cache.clean)
-        .map(|(&i, features)| {
-            let values = features.iter().map(|v| v.to_f32());
-            (&dataset.images[i], pooled(values, channels))
-        })
-        .collect();
-    outliers(&images)
-}
+use crate::survey::Survey;
 
 /// What the report is made from besides the manifest.
 pub(super) struct Told<'a> {

@@ -8,7 +8,8 @@ use crrd::engine::bundle::Manifest;
 use sha2::{Digest, Sha256};
 
 use super::compute::Compute;
-use super::finish::{Told, odd_ones};
+use super::finish::Told;
+use super::odd;
 use super::prepare;
 use super::run::{Length, Outcome, Run};
 use super::settings::{HeadChoice, Part, Preset, Settings};
@@ -172,7 +173,14 @@ pub fn fit(
     let Some(mut cache) = fill(&material, plan.variants, round, &workers, progress, stop)? else {
         return Ok(Fitted::Interrupted(checkpoint.dir().to_owned()));
     };
-    survey.outliers = odd_ones(&dataset, &plan.pictures, &cache, arch.channels());
+    odd::tell(
+        &mut survey,
+        (&dataset, &options.data),
+        (&plan.pictures, &cache),
+        arch.channels(),
+        &checkpoint,
+        progress,
+    );
     let encoding_s = started.elapsed().as_secs_f64();
     let length = match (options.iterations, budget_s) {
         (Some(n), _) => Length::Iterations(n),

@@ -6,6 +6,7 @@ mod error;
 mod finish;
 mod fit;
 mod levels;
+mod odd;
 mod prepare;
 mod prototypes;
 mod run;

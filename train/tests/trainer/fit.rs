@@ -94,6 +94,45 @@ fn a_folder_of_pictures_becomes_a_bundle_and_an_unreadable_file_is_left_out() {
 }
 
 #[test]
+fn good_pictures_unlike_the_others_are_named_and_shown_before_training_begins() {
+    let dir = tempfile::tempdir().unwrap();
+    encoder_file(dir.path());
+    let good = dir.path().join("data/bolt/train/good");
+    fs::create_dir_all(&good).unwrap();
+    for i in 0..12 {
+        // Like parts are those of one parity; the odd one is a negative.
+        let mut rgb = picture(64, 2 * i);
+        if i == 7 {
+            rgb.iter_mut().for_each(|v| *v = 255 - *v);
+        }
+        let file = good.join(format!("{i:02}.png"));
+        image::save_buffer(file, &rgb, 64, 64, image::ColorType::Rgb8).unwrap();
+    }
+    let options = FitOptions { iterations: Some(1), ..options(dir.path()) };
+    let sheet = dir.path().join("model.checkpoint/odd.png");
+    // Encoding asks for each of eleven pictures, then the first iteration.
+    let (asked, shown) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let stop = || {
+        let encoded = asked.fetch_add(1, Ordering::Relaxed) >= 11;
+        shown.fetch_add(usize::from(encoded && sheet.is_file()), Ordering::Relaxed);
+        false
+    };
+    let progress = Progress::kept();
+    let fitted = fit(&options, &progress, &stop).unwrap();
+    assert!(matches!(fitted, Fitted::Bundle(_)));
+    let lines = progress.lines();
+    let at = |says: &str| lines.iter().position(|line| line.contains(says));
+    let (encoded, trained) = (at("[encoding]").unwrap(), at("[decoder]").unwrap());
+    for says in ["1 good pictures look unlike", "bolt/train/good/07.png (", "odd.png"] {
+        assert!(at(says).is_some_and(|at| at > encoded && at < trained), "{says}: {lines:#?}");
+    }
+    assert!(shown.into_inner() > 0, "the sheet can be looked at while the run is under way");
+    assert!(!sheet.exists(), "and then is in the report");
+    let report = fs::read_to_string(options.out.join("report.html")).unwrap();
+    assert!(report.contains("bolt/train/good/07.png ("));
+}
+
+#[test]
 fn an_interrupted_fit_keeps_a_checkpoint_that_only_its_own_settings_resume() {
     let dir = tempfile::tempdir().unwrap();
     encoder_file(dir.path());
