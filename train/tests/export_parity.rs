@@ -3,11 +3,15 @@
 
 mod export_support;
 
+use std::path::Path;
+
 use crrd_train::arch::{self, Architecture, Weights};
+use crrd_train::encoder::spec::EncoderSpec;
 use crrd_train::encoder::{EncoderWeights, FrozenEncoder};
 use crrd_train::export::model;
 use crrd_train::onnx::Storage;
 use crrd_train::plan::Plan;
+use crrd_train::trainer::Preset;
 use export_support::{
     difference_and_range, encoder_weights, fine_features, picture, reduced_paper, reduced_vit,
     reference, weights,
@@ -51,6 +55,20 @@ fn exported_presets_equal_the_reference_with_the_mask_folded() {
         let off = compare(&arch, &encoder, &weights(&arch), Storage::Fp32);
         assert!(off.map < TOLERANCE, "map differs by {} of its range", off.map);
         assert!(off.score < TOLERANCE, "score differs by {} of the range", off.score);
+    }
+}
+
+#[test]
+fn presets_on_every_convolutional_encoder_equal_the_reference() {
+    for spec in EncoderSpec::all().filter(EncoderSpec::is_convolutional) {
+        for preset in [Preset::Tiny, Preset::Edge] {
+            let arch = preset.settings_on(&spec, Path::new("")).unwrap().arch;
+            // As small as the strides allow: what differs is the encoder and its widths.
+            let arch = Architecture { input: 64, grid: 8, map: 64, ..arch };
+            println!("{} on {}", preset.as_str(), spec.name());
+            let off = compare(&arch, &encoder_weights(spec.name()), &weights(&arch), Storage::Fp32);
+            assert!(off.map < TOLERANCE && off.score < TOLERANCE, "{} {}", off.map, off.score);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use crrd::config::Framings;
 use crrd::sys::fs::write_atomic;
 use rayon::prelude::*;
 
+use crate::arch::Architecture;
 use crate::dataset::{Dataset, Image, Sight};
 use crate::encoder::{EncoderWeights, FrozenEncoder};
 use crate::onnx::Storage;
@@ -23,7 +24,8 @@ pub(super) struct Args {
     /// [default: whole pictures at once].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Encoder weights: good pictures are compared by what a model sees. Without, by their looks.
+    /// Encoder weights, of any encoder that `fit` takes: good pictures are compared by what a model
+    /// sees. Without, by their looks.
     #[arg(long, value_name = "FILE")]
     encoder: Option<PathBuf>,
     /// Picture of the good parts that look unlike the others, with their names (PNG).
@@ -32,18 +34,16 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let arch = Preset::Edge.settings().arch;
+    // First: what cannot be used is said before all pictures are read.
+    let encoder = args.encoder.as_deref().map(load).transpose()?;
+    let arch = encoder.as_ref().map_or_else(|| Preset::Edge.settings().arch, |(_, a)| a.clone());
     let framings = Framings::of_file(args.config.as_deref())?;
     let sight = Sight { input: arch.input, map: arch.map, framings: &framings };
     let set = Dataset::load_as_seen(&args.data, &sight)?;
     let mut survey = Survey::of(&set, &args.data);
-    let features: Vec<(&Image, Vec<f32>)> = match &args.encoder {
+    let features: Vec<(&Image, Vec<f32>)> = match &encoder {
         None => set.images.iter().map(|image| (image, glance_features(image))).collect(),
-        Some(file) => {
-            let weights = EncoderWeights::load(file).with_context(|| {
-                format!("the encoder {} cannot be used; leave --encoder out", file.display())
-            })?;
-            let encoder = FrozenEncoder::with_storage(&weights, &arch, Storage::Fp32)?;
+        Some((encoder, arch)) => {
             let encoded = set.images.par_iter().map(|image| {
                 let mut values = vec![0f32; arch.features()];
                 encoder.encode(&image.rgb, &mut values)?;
@@ -58,6 +58,16 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         write_sheet(&survey, file)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The encoder, and the model that is usual on it.
+fn load(file: &Path) -> anyhow::Result<(FrozenEncoder, Architecture)> {
+    let unusable = || format!("the encoder {} cannot be used; leave --encoder out", file.display());
+    let weights = EncoderWeights::load(file).with_context(unusable)?;
+    let preset = Preset::usual_for(&weights.spec()).unwrap_or(Preset::Edge);
+    let arch = preset.settings_on(&weights.spec(), file)?.arch;
+    let encoder = FrozenEncoder::with_storage(&weights, &arch, Storage::Fp32);
+    Ok((encoder.with_context(unusable)?, arch))
 }
 
 fn write_sheet(survey: &Survey, file: &Path) -> anyhow::Result<()> {

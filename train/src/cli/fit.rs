@@ -12,6 +12,8 @@ use crate::onnx::Storage;
 use crate::progress::Progress;
 use crate::trainer::{Compute, FitOptions, Fitted, HeadChoice, Part, Preset, fit};
 
+/// Where the encoder is looked for when nothing is said.
+const ENCODER: &str = "encoders/efficientnet_lite0.safetensors";
 /// Longest budget that is surely meant: a week.
 const MINUTES_MAX: f64 = 7.0 * 24.0 * 60.0;
 /// Most threads that are surely meant.
@@ -61,8 +63,9 @@ pub(super) struct Args {
     /// default 10000 for paper-*.
     #[arg(long, value_name = "N")]
     iterations: Option<usize>,
-    /// Encoder weights, from `crrd-train import-encoder`.
-    #[arg(long, value_name = "FILE", default_value = "encoders/efficientnet_lite0.safetensors")]
+    /// Encoder weights, from `crrd-train import-encoder`; the file says which encoder it is. paper-*
+    /// take their own, the other presets any convolutional one.
+    #[arg(long, value_name = "FILE", default_value = ENCODER)]
     encoder: PathBuf,
     /// Folder of textures for synthetic defects; procedural textures by default.
     #[arg(long, value_name = "DIR")]
@@ -182,6 +185,9 @@ fn command(args: &Args) -> String {
         args.preset.as_str(),
         args.seed
     );
+    if args.encoder != Path::new(ENCODER) {
+        text += &format!(" --encoder {}", last(&args.encoder));
+    }
     if let Some(file) = &args.config {
         text += &format!(" --config {}", last(file));
     }
@@ -240,5 +246,16 @@ mod tests {
         assert!(parity.command.contains("--head parity --without repair"), "{}", parity.command);
         let error = parsed("--head parity --without mask,head").unwrap_err().to_string();
         assert!(error.contains("contradict"), "{error}");
+    }
+
+    #[test]
+    fn an_encoder_of_ones_own_is_recorded_without_its_folder() {
+        assert!(!parsed("").unwrap().command.contains("--encoder"));
+        let own = parsed("--encoder here/resnet18.safetensors").unwrap();
+        assert!(
+            own.command.ends_with("--seed 0 --encoder resnet18.safetensors"),
+            "{}",
+            own.command
+        );
     }
 }

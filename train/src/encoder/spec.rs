@@ -85,6 +85,14 @@ impl EncoderSpec {
         }
     }
 
+    /// Whether it is a convolutional network, whose taps are called by their stride.
+    pub fn is_convolutional(&self) -> bool {
+        match self {
+            Self::Lite(_) | Self::Resnet(_) => true,
+            Self::Vit(_) => false,
+        }
+    }
+
     /// Tokens before those of the picture: class and registers.
     pub fn extra_tokens(&self) -> usize {
         match self {

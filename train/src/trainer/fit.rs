@@ -18,6 +18,7 @@ use super::workers::Workers;
 use super::{TrainError, TrainErrorKind};
 use crate::checkpoint::{Checkpoint, Counters, State};
 use crate::dataset::{Dataset, Split};
+use crate::encoder::spec::EncoderSpec;
 use crate::encoder::{EncoderWeights, FrozenEncoder};
 use crate::export::{BundleFacts, check_target, write_bundle_with};
 use crate::features::{Cache, Material, Picture};
@@ -64,7 +65,7 @@ pub struct FitOptions {
     pub minutes: Option<f64>,
     /// Stage 1 iterations instead of a time budget.
     pub iterations: Option<usize>,
-    /// Encoder weights.
+    /// Encoder weights; which encoder it is, the file says.
     pub encoder: PathBuf,
     /// Folder of textures; procedural ones without.
     pub textures: Option<PathBuf>,
@@ -87,13 +88,14 @@ pub struct FitOptions {
 }
 
 impl FitOptions {
-    /// The preset's settings with what the user changed.
-    fn settings(&self) -> Settings {
-        let mut settings = self.preset.settings().with_head(self.head);
+    /// The preset's settings on this encoder with what the user changed.
+    fn settings(&self, encoder: &EncoderSpec) -> Result<Settings, TrainError> {
+        let settings = self.preset.settings_on(encoder, &self.encoder)?;
+        let mut settings = settings.with_head(self.head);
         if let Some(probability) = self.mask_probability {
             settings.arch.mask_probability = probability;
         }
-        self.without.iter().fold(settings, |settings, part| settings.without(*part))
+        Ok(self.without.iter().fold(settings, |settings, part| settings.without(*part)))
     }
 }
 
@@ -119,13 +121,13 @@ pub fn fit(
     let started = Instant::now();
     check_target(&options.out)?;
     let device = options.compute.device()?;
-    let settings = options.settings();
+    let encoder_weights = load_encoder(options)?;
+    let settings = options.settings(&encoder_weights.spec())?;
     prepare::check_disk(options, &settings.arch)?;
     let arch = &settings.arch;
     let all_workers = Workers::new(options.threads).map_err(|e| {
         TrainError::with_source(TrainErrorKind::System, "worker threads cannot be started", e)
     })?;
-    let encoder_weights = load_encoder(options)?;
     let dataset = prepare::dataset(options, arch)?;
     let fingerprint = fingerprint(options, &settings, &dataset, &encoder_weights);
     let checkpoint = Checkpoint::beside(&options.out);
@@ -253,7 +255,7 @@ fn load_encoder(options: &FitOptions) -> Result<EncoderWeights, TrainError> {
             _ => "give a safetensors file with the names of timm",
         };
         let file = options.encoder.display();
-        let message = format!("the encoder {file} cannot be used; {wanted} is wanted: {remedy}");
+        let message = format!("the encoder {file} cannot be used; usual is {wanted}: {remedy}");
         TrainError::with_source(TrainErrorKind::Encoder, message, e)
     })
 }

@@ -13,6 +13,7 @@ mod run;
 mod settings;
 mod stage1;
 mod stage2;
+mod stand;
 mod thin;
 mod workers;
 

@@ -1,9 +1,11 @@
 //! `fit` from a folder of pictures to a bundle, with an encoder by formula.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crrd_train::arch::HostTensor;
 use crrd_train::onnx::Storage;
 use crrd_train::progress::Progress;
 use crrd_train::trainer::{
@@ -14,7 +16,10 @@ use safetensors::tensor::{Dtype, TensorView};
 use crate::export_support::{encoder_tensors, picture};
 
 fn encoder_file(dir: &Path) -> PathBuf {
-    let tensors = encoder_tensors("efficientnet_lite0");
+    write_encoder(&dir.join("encoder.safetensors"), encoder_tensors("efficientnet_lite0"))
+}
+
+pub(crate) fn write_encoder(file: &Path, tensors: BTreeMap<String, HostTensor>) -> PathBuf {
     let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
         .into_iter()
         .map(|(name, t)| (name, t.shape, t.values.iter().flat_map(|v| v.to_le_bytes()).collect()))
@@ -22,12 +27,11 @@ fn encoder_file(dir: &Path) -> PathBuf {
     let views = bytes
         .iter()
         .map(|(name, shape, raw)| (name, TensorView::new(Dtype::F32, shape.clone(), raw).unwrap()));
-    let file = dir.join("encoder.safetensors");
-    fs::write(&file, safetensors::serialize(views, None).unwrap()).unwrap();
-    file
+    fs::write(file, safetensors::serialize(views, None).unwrap()).unwrap();
+    file.to_owned()
 }
 
-fn add_pictures(data: &Path, class: &str, count: usize) {
+pub(crate) fn add_pictures(data: &Path, class: &str, count: usize) {
     let good = data.join(class).join("train/good");
     fs::create_dir_all(&good).unwrap();
     for i in 0..count {
@@ -36,7 +40,7 @@ fn add_pictures(data: &Path, class: &str, count: usize) {
     }
 }
 
-fn options(dir: &Path) -> FitOptions {
+pub(crate) fn options(dir: &Path) -> FitOptions {
     FitOptions {
         data: dir.join("data"),
         config: None,
@@ -61,7 +65,7 @@ fn options(dir: &Path) -> FitOptions {
     }
 }
 
-fn failure(options: &FitOptions) -> TrainError {
+pub(crate) fn failure(options: &FitOptions) -> TrainError {
     fit(options, &Progress::silent(), &|| false).unwrap_err()
 }
 
