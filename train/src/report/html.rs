@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::plots::{self, PlotError};
 use super::{Case, Curve, Records};
+use crate::arch::Scheme;
 use crate::survey::sheet;
 
 const STYLE: &str = "\
@@ -168,14 +169,17 @@ fn weights(out: &mut String, records: &Records<'_>) -> Result<(), PlotError> {
         return Ok(());
     }
     let own = f64::from(records.manifest.method.distance_weight);
-    heading(
-        out,
-        "Weight of the two maps",
-        "The anomaly map is a mean, weighted, of the distance map and of the segmentation head's map. \
-         How other weights would do on synthetic damage: <span class=\"good\">image AUROC</span>, \
+    let mean = match records.scheme {
+        Scheme::Projected => "geometric mean",
+        Scheme::Averaged { .. } => "mean",
+    };
+    let text = format!(
+        "The anomaly map is a {mean}, weighted, of the distance map and of the segmentation head's \
+         map. How other weights would do on synthetic damage: <span class=\"good\">image AUROC</span>, \
          <span class=\"bad\">pixel AP</span>, means over the classes. The grey line is the model's own \
-         weight; it is a setting and was not chosen here.",
+         weight; it is a setting and was not chosen here."
     );
+    heading(out, "Weight of the two maps", &text);
     out.push_str(&plots::weights(&validation.tried, own)?);
     out.push_str("<table>\n<tr><th>weight</th><th>image AUROC</th><th>pixel AP</th></tr>\n");
     for tried in &validation.tried {

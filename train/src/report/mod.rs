@@ -17,6 +17,7 @@ pub use html::page;
 pub use plots::PlotError;
 pub use validation::{Bench, Case, Tried, Validation};
 
+use crate::arch::Scheme;
 use crate::survey::Survey;
 
 /// Name of the report inside a bundle.
@@ -38,6 +39,8 @@ pub struct Records<'a> {
     pub threads: usize,
     /// The preset's settings as a list of names and values.
     pub settings: Vec<(String, String)>,
+    /// How the model joins its maps.
+    pub scheme: Scheme,
     /// Scores on good and damaged pictures.
     pub validation: &'a Validation,
     /// What the program cut down or left out, in its own words.

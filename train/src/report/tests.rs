@@ -92,6 +92,7 @@ fn the_page_tells_the_run_by_its_own_records_and_needs_nothing_else() {
         spent_s: vec![("time in all", 467.0)],
         threads: 2,
         settings: vec![("batch.pairs".into(), "8".into())],
+        scheme: Scheme::Projected,
         validation: &validation,
         notes: &["20 of 40 pictures are used".into()],
         manifest: &manifest,
@@ -135,10 +136,38 @@ fn a_run_without_anything_to_show_still_has_a_page() {
         spent_s: Vec::new(),
         threads: 1,
         settings: Vec::new(),
+        scheme: Scheme::Projected,
         validation: &validation,
         notes: &[],
         manifest: &manifest,
     })
     .unwrap();
     assert!(page.ends_with("</html>\n"));
+}
+
+#[test]
+fn the_page_says_how_the_model_joins_its_maps() {
+    let (survey, manifest) = (Survey::default(), manifest());
+    let tried = |weight| Tried { weight, image_auroc: 0.9, pixel_ap: 0.4 };
+    let validation = Validation { cases: Vec::new(), tried: vec![tried(0.0), tried(1.0)] };
+    let page = |scheme| {
+        let records = Records {
+            survey: &survey,
+            data: Path::new("parts"),
+            decoder_loss: &Curve::default(),
+            head_loss: &Curve::default(),
+            spent_s: Vec::new(),
+            threads: 1,
+            settings: Vec::new(),
+            scheme,
+            validation: &validation,
+            notes: &[],
+            manifest: &manifest,
+        };
+        page(&records).unwrap()
+    };
+    assert!(page(Scheme::Projected).contains("map is a geometric mean, weighted, of"));
+    assert!(
+        page(Scheme::Averaged { extra: 5, dropout: 0.2 }).contains("map is a mean, weighted, of")
+    );
 }

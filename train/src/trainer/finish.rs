@@ -41,6 +41,7 @@ impl Told<'_> {
             ],
             threads: self.workers.count(),
             settings: listed(self.settings),
+            scheme: self.settings.arch.scheme,
             validation: self.validation,
             notes: self.notes,
             manifest,
