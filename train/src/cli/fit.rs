@@ -109,13 +109,23 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             println!("model {} {}", manifest.model.sha256, manifest.model.file);
             Ok(ExitCode::SUCCESS)
         }
-        Fitted::Interrupted(dir) => {
-            eprintln!(
-                "interrupted; the same command resumes from {}, with --restart it begins anew",
-                dir.display()
-            );
+        Fitted::Interrupted(kept) => {
+            eprintln!("{}", farewell(kept.as_deref()));
             Ok(ExitCode::from(EXIT_INTERRUPTED))
         }
+    }
+}
+
+/// What an interrupted run leaves: the folder of its checkpoint, if it got that far.
+fn farewell(kept: Option<&Path>) -> String {
+    match kept {
+        Some(dir) => format!(
+            "interrupted; the same command resumes from {}, with --restart it begins anew",
+            dir.display()
+        ),
+        None => "interrupted before training began: nothing was kept, and the same command begins \
+                 anew"
+            .to_owned(),
     }
 }
 
@@ -246,6 +256,15 @@ mod tests {
         assert!(parity.command.contains("--head parity --without repair"), "{}", parity.command);
         let error = parsed("--head parity --without mask,head").unwrap_err().to_string();
         assert!(error.contains("contradict"), "{error}");
+    }
+
+    #[test]
+    fn an_interrupted_run_promises_only_what_it_kept() {
+        assert!(
+            farewell(Some(Path::new("o/m.checkpoint"))).contains("resumes from o/m.checkpoint")
+        );
+        let nothing = farewell(None);
+        assert!(nothing.contains("begins anew") && !nothing.contains("resumes"), "{nothing}");
     }
 
     #[test]

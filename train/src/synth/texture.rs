@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use sha2::{Digest, Sha256};
 
 use super::procedural;
 use crate::dataset::load_rgb;
@@ -44,6 +45,7 @@ impl TextureError {
 pub struct Textures {
     size: usize,
     pictures: Vec<Vec<u8>>,
+    identity: String,
 }
 
 impl Textures {
@@ -62,10 +64,13 @@ impl Textures {
         })?;
         files.sort();
         let step = files.len().div_ceil(TEXTURES_MAX).max(1);
-        let mut pictures = Vec::new();
+        let (mut pictures, mut hash) = (Vec::new(), Sha256::new());
         for file in files.iter().step_by(step) {
             match load_rgb(file, size) {
-                Ok((rgb, _)) => pictures.push(rgb),
+                Ok((rgb, sha256)) => {
+                    pictures.push(rgb);
+                    hash.update(sha256);
+                }
                 Err(reason) => tracing::warn!(file = %file.display(), %reason, "texture left out"),
             }
         }
@@ -79,14 +84,15 @@ impl Textures {
                 source: None,
             });
         }
-        Ok(Self { size, pictures })
+        let identity = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        Ok(Self { size, pictures, identity })
     }
 
     /// `count` (at least one) procedural textures; the same seed gives the same textures.
     pub fn procedural(seed: u64, size: usize, count: usize) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let pictures = (0..count.max(1)).map(|_| procedural::texture(size, &mut rng)).collect();
-        Self { size, pictures }
+        Self { size, pictures, identity: format!("procedural {seed} {count}") }
     }
 
     /// Side of the pictures in pixels.
@@ -97,6 +103,11 @@ impl Textures {
     /// Number of pictures, at least one.
     pub fn count(&self) -> usize {
         self.pictures.len()
+    }
+
+    /// Tells these textures from others: by the files that were read, in their order, wherever they lie.
+    pub fn identity(&self) -> &str {
+        &self.identity
     }
 
     /// A random picture: `size * size * 3` bytes.

@@ -104,8 +104,9 @@ impl FitOptions {
 pub enum Fitted {
     /// The bundle is written.
     Bundle(Box<Manifest>),
-    /// Interrupted; the folder holds the checkpoint.
-    Interrupted(PathBuf),
+    /// Interrupted; the folder holds the checkpoint. Before training there is none, unless an earlier
+    /// run left one.
+    Interrupted(Option<PathBuf>),
 }
 
 /// Trains and writes the bundle. `stop` is asked after each iteration.
@@ -129,7 +130,11 @@ pub fn fit(
         TrainError::with_source(TrainErrorKind::System, "worker threads cannot be started", e)
     })?;
     let dataset = prepare::dataset(options, arch)?;
-    let fingerprint = fingerprint(options, &settings, &dataset, &encoder_weights);
+    let textures = match &options.textures {
+        Some(dir) => Textures::from_dir(dir, arch.input)?,
+        None => Textures::procedural(options.seed, arch.input, PROCEDURAL_TEXTURES),
+    };
+    let fingerprint = fingerprint(options, &settings, &dataset, &encoder_weights, &textures);
     let checkpoint = Checkpoint::beside(&options.out);
     if options.restart {
         checkpoint.discard()?;
@@ -139,10 +144,6 @@ pub fn fit(
     let mut survey = prepare::survey(&dataset, &options.data, progress);
     let mut notes = Vec::new();
     let encoder = FrozenEncoder::with_storage(&encoder_weights, arch, options.storage)?;
-    let textures = match &options.textures {
-        Some(dir) => Textures::from_dir(dir, arch.input)?,
-        None => Textures::procedural(options.seed, arch.input, PROCEDURAL_TEXTURES),
-    };
     let split = dataset.split(HELD_OUT, options.seed);
     let synthesizer = Synthesizer::new(textures, arch.input);
     let budget_s = match (options.iterations, options.minutes) {
@@ -173,7 +174,8 @@ pub fn fit(
     let material = Material::new(arch, pictures, synthesizer, &encoder, options.seed, &workers);
     let round = resumed.as_ref().map_or(0, |s| s.counters.round);
     let Some(mut cache) = fill(&material, plan.variants, round, &workers, progress, stop)? else {
-        return Ok(Fitted::Interrupted(checkpoint.dir().to_owned()));
+        let kept = resumed.map(|_| checkpoint.dir().to_owned());
+        return Ok(Fitted::Interrupted(kept));
     };
     odd::tell(
         &mut survey,
@@ -210,7 +212,9 @@ pub fn fit(
     };
     let state = match run.train(&mut cache, resumed, fresh)? {
         Outcome::Finished(state) => state,
-        Outcome::Interrupted => return Ok(Fitted::Interrupted(checkpoint.dir().to_owned())),
+        Outcome::Interrupted => {
+            return Ok(Fitted::Interrupted(Some(checkpoint.dir().to_owned())));
+        }
     };
     let golden = golden(&dataset, &split, &material);
     let facts = facts(options, &dataset, &state, &encoder_weights);
@@ -267,13 +271,14 @@ fn fingerprint(
     settings: &Settings,
     dataset: &Dataset,
     encoder: &EncoderWeights,
+    textures: &Textures,
 ) -> String {
     let text = format!(
         "{settings:?} {} {:?} {:?} {:?} {} {:?} {}{}",
         options.seed,
         options.minutes,
         options.iterations,
-        options.textures,
+        textures.identity(),
         options.storage.as_str(),
         dataset.sha256,
         encoder.sha256(),

@@ -146,15 +146,57 @@ fn an_interrupted_fit_keeps_a_checkpoint_that_only_its_own_settings_resume() {
     let asked = AtomicUsize::new(0);
     let stop = || asked.fetch_add(1, Ordering::Relaxed) == 1;
     let fitted = fit(&options, &Progress::silent(), &stop).unwrap();
-    assert!(matches!(fitted, Fitted::Interrupted(_)));
+    let folder = dir.path().join("model.checkpoint");
+    assert!(matches!(fitted, Fitted::Interrupted(Some(kept)) if kept == folder));
     assert!(!options.out.exists());
-    assert!(dir.path().join("model.checkpoint/state.safetensors").is_file());
+    assert!(folder.join("state.safetensors").is_file());
+    // Stopped again while it encodes, it still has that.
+    let fitted = fit(&options, &Progress::silent(), &|| true).unwrap();
+    assert!(matches!(fitted, Fitted::Interrupted(Some(kept)) if kept == folder));
 
     let other = FitOptions { seed: 2, ..options.clone() };
     let error = failure(&other);
     assert_eq!(error.kind(), TrainErrorKind::Checkpoint);
     let restarted = FitOptions { restart: true, iterations: Some(1), ..other };
     let fitted = fit(&restarted, &Progress::silent(), &|| false).unwrap();
+    assert!(matches!(fitted, Fitted::Bundle(_)));
+}
+
+#[test]
+fn a_fit_interrupted_before_training_began_says_that_it_kept_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    encoder_file(dir.path());
+    add_pictures(&dir.path().join("data"), "bolt", 2);
+    let fitted = fit(&options(dir.path()), &Progress::silent(), &|| true).unwrap();
+    assert!(matches!(fitted, Fitted::Interrupted(None)));
+    assert!(!dir.path().join("model.checkpoint").exists());
+}
+
+#[test]
+fn a_checkpoint_goes_on_with_the_same_textures_only_wherever_they_lie() {
+    let dir = tempfile::tempdir().unwrap();
+    encoder_file(dir.path());
+    add_pictures(&dir.path().join("data"), "bolt", 2);
+    let texture = |folder: &str, number: usize| {
+        let folder = dir.path().join(folder);
+        fs::create_dir_all(&folder).unwrap();
+        let rgb = picture(32, number);
+        image::save_buffer(folder.join("a.png"), &rgb, 32, 32, image::ColorType::Rgb8).unwrap();
+        Some(folder)
+    };
+    let textures = texture("textures", 1);
+    let options = FitOptions { textures, iterations: Some(1), ..options(dir.path()) };
+    let asked = AtomicUsize::new(0);
+    let stop = || asked.fetch_add(1, Ordering::Relaxed) == 1;
+    let fitted = fit(&options, &Progress::silent(), &stop).unwrap();
+    assert!(matches!(fitted, Fitted::Interrupted(Some(_))));
+
+    texture("textures", 2);
+    assert_eq!(failure(&options).kind(), TrainErrorKind::Checkpoint, "another texture");
+    let procedural = FitOptions { textures: None, ..options.clone() };
+    assert_eq!(failure(&procedural).kind(), TrainErrorKind::Checkpoint, "no textures");
+    let moved = FitOptions { textures: texture("moved", 1), ..options };
+    let fitted = fit(&moved, &Progress::silent(), &|| false).unwrap();
     assert!(matches!(fitted, Fitted::Bundle(_)));
 }
 
