@@ -37,10 +37,12 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Progress after `done` iterations and `elapsed_s` seconds; 1 or more means the end.
+    /// Progress after `done` iterations and `elapsed_s` seconds; 1 or more means the end. A stage that
+    /// is given nothing is at its end before it begins.
     pub fn progress(&self, done: usize, elapsed_s: f64) -> f64 {
-        let by_count = done as f64 / self.iterations_max.max(1) as f64;
-        let by_time = self.seconds.map_or(0.0, |s| elapsed_s / s.max(1e-9));
+        let share = |spent: f64, given: f64| if given > 0.0 { spent / given } else { 1.0 };
+        let by_count = share(done as f64, self.iterations_max as f64);
+        let by_time = self.seconds.map_or(0.0, |seconds| share(elapsed_s, seconds));
         by_count.max(by_time)
     }
 }
@@ -73,5 +75,9 @@ mod tests {
         assert_eq!(pace.progress(50, 8.0), 0.8);
         let counted = Pace { iterations_max: 100, seconds: None };
         assert_eq!(counted.progress(99, 1e9), 0.99);
+        for nothing in [Pace { iterations_max: 0, ..counted }, Pace { seconds: Some(0.0), ..pace }]
+        {
+            assert_eq!(nothing.progress(0, 0.0), 1.0);
+        }
     }
 }

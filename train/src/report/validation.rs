@@ -41,6 +41,8 @@ pub struct Bench<'a> {
     pub dataset: &'a Dataset,
     /// Which of them were held out.
     pub split: &'a Split,
+    /// Whether the head was trained: without, there is no other weight to be tried.
+    pub has_head: bool,
     /// Seeds the damage.
     pub seed: u64,
 }
@@ -80,7 +82,7 @@ pub struct Tried {
 pub struct Validation {
     /// All pictures, class by class.
     pub cases: Vec<Case>,
-    /// By weight.
+    /// By weight; none without a head.
     pub tried: Vec<Tried>,
 }
 
@@ -107,7 +109,7 @@ impl Bench<'_> {
             self.case(image, held_out, damaged, shown)
         });
         let cases = done.into_iter().collect::<Result<Vec<Case>, EncoderError>>()?;
-        let tried = tenths().enumerate().filter_map(|(at, weight)| {
+        let tried = tenths().enumerate().filter(|_| self.has_head).filter_map(|(at, weight)| {
             let (image_auroc, pixel_ap) = self.metrics(&cases, at)?;
             Some(Tried { weight, image_auroc, pixel_ap })
         });

@@ -226,6 +226,7 @@ pub fn fit(
         synthesizer: &material.synthesizer,
         dataset: &dataset,
         split: &split,
+        has_head: settings.head_share > 0.0,
         seed: options.seed,
     };
     let validation = bench.run(&workers)?;

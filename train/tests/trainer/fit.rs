@@ -9,7 +9,7 @@ use crrd_train::arch::HostTensor;
 use crrd_train::onnx::Storage;
 use crrd_train::progress::Progress;
 use crrd_train::trainer::{
-    Compute, FitOptions, Fitted, HeadChoice, Preset, TrainError, TrainErrorKind, fit,
+    Compute, FitOptions, Fitted, HeadChoice, Part, Preset, TrainError, TrainErrorKind, fit,
 };
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -198,6 +198,26 @@ fn a_checkpoint_goes_on_with_the_same_textures_only_wherever_they_lie() {
     let moved = FitOptions { textures: texture("moved", 1), ..options };
     let fitted = fit(&moved, &Progress::silent(), &|| false).unwrap();
     assert!(matches!(fitted, Fitted::Bundle(_)));
+}
+
+#[test]
+fn without_the_head_no_head_is_trained_and_the_report_shows_none() {
+    let dir = tempfile::tempdir().unwrap();
+    encoder_file(dir.path());
+    add_pictures(&dir.path().join("data"), "bolt", 2);
+    let whole = FitOptions { iterations: Some(1), ..options(dir.path()) };
+    let without = FitOptions { without: vec![Part::Head], ..whole.clone() };
+    let out = dir.path().join("whole");
+    for (options, has_head) in [(without, false), (FitOptions { out, ..whole }, true)] {
+        let fitted = fit(&options, &Progress::silent(), &|| false).unwrap();
+        let Fitted::Bundle(manifest) = fitted else { panic!("nobody stopped the run") };
+        assert_eq!(manifest.method.distance_weight == 1.0, !has_head);
+        let report = fs::read_to_string(options.out.join("report.html")).unwrap();
+        assert!(report.contains("Decoder: how far"));
+        for says in ["Segmentation head: how badly", "Weight of the two maps"] {
+            assert_eq!(report.contains(says), has_head, "{says}");
+        }
+    }
 }
 
 /// A station that sees a mirrored region in two tiles.
