@@ -33,6 +33,9 @@ impl std::fmt::Display for Pixels {
     }
 }
 
+/// Brightest value that a 12-bit number has when 16 bits become 8: 4095 * 255 / 65535, rounded.
+const TWELVE_OF_SIXTEEN_MAX: u8 = 16;
+
 /// A picture at a glance.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Look {
@@ -42,6 +45,8 @@ pub struct Look {
     pub height: usize,
     /// How the file stores them.
     pub pixels: Pixels,
+    /// The brightest value of all channels, as the model sees it.
+    pub brightest: u8,
     /// SHA-256 of the file.
     pub sha256: [u8; 32],
     /// Difference hash: whether each of 256 places is clearly brighter than the next one in its
@@ -87,11 +92,18 @@ impl Look {
             width: picture.width,
             height: picture.height,
             pixels: stored(bytes),
+            brightest: picture.data.iter().copied().max().unwrap_or(0),
             sha256: Sha256::digest(bytes).into(),
             hash: hash(&places),
             grey,
             mean,
         })
+    }
+
+    /// Whether a 16-bit file holds the numbers of a camera that has 12 bits or fewer, so that next to
+    /// nothing is left of them in 8 bits.
+    pub fn is_shallow(&self) -> bool {
+        self.pixels.bits == 16 && self.brightest <= TWELVE_OF_SIXTEEN_MAX
     }
 
     /// Places of the hash that differ, 0 to 256.
@@ -175,6 +187,23 @@ mod tests {
         assert!(a.difference(&again) < 1.0, "{}", a.difference(&again));
         assert!(a.hash_distance(&moved) > 20, "{}", a.hash_distance(&moved));
         assert!(a.difference(&moved) > 5.0, "{}", a.difference(&moved));
+    }
+
+    #[test]
+    fn twelve_bits_in_a_sixteen_bit_file_are_shallow_and_all_else_is_not() {
+        let grey = |most: u16| {
+            let pixels = image::ImageBuffer::from_fn(64, 48, |x, _| {
+                image::Luma([(u32::from(most) * x / 63) as u16])
+            });
+            look(&image::DynamicImage::ImageLuma16(pixels))
+        };
+        for (most, is_shallow) in
+            [(1023, true), (4095, true), (4600, false), (16_383, false), (65_535, false)]
+        {
+            assert_eq!(grey(most).is_shallow(), is_shallow, "{most}");
+        }
+        let dark = image::DynamicImage::ImageLuma8(image::GrayImage::new(64, 48));
+        assert!(!look(&dark).is_shallow(), "8 bits are only dark");
     }
 
     #[test]

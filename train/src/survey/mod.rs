@@ -73,6 +73,8 @@ pub struct ClassSurvey {
     pub sizes: BTreeMap<(usize, usize), usize>,
     /// Pictures of each kind of pixel.
     pub kinds: BTreeMap<Pixels, usize>,
+    /// Pictures of 16 bits that use 12 of them at most.
+    pub shallow: usize,
 }
 
 /// What was found in a data set.
@@ -139,6 +141,7 @@ fn count(entries: &[Entry], class: usize) -> ClassSurvey {
         *found.counts.entry(entry.part).or_default() += 1;
         *found.sizes.entry((entry.look.width, entry.look.height)).or_default() += 1;
         *found.kinds.entry(entry.look.pixels).or_default() += 1;
+        found.shallow += usize::from(entry.look.is_shallow());
     }
     found
 }

@@ -129,6 +129,22 @@ fn sizes_kinds_and_unreadable_files_are_named() {
 }
 
 #[test]
+fn twelve_bits_in_sixteen_are_told_with_the_remedy() {
+    let dir = data();
+    for i in 0..3 {
+        let mut deep = image::DynamicImage::ImageRgb8(part(i, 60, i)).into_luma16();
+        deep.pixels_mut().for_each(|p| p.0[0] /= 16);
+        deep.save(dir.path().join(format!("nut/train/good/deep{i}.png"))).unwrap();
+    }
+    let (_, survey) = survey(dir.path());
+    let words = survey.words(dir.path());
+    for says in ["3 pictures of 16 bits use the lowest 12", "(12-bit ones times 16), or in 8 bits"]
+    {
+        assert!(words.contains(says), "{says}:\n{words}");
+    }
+}
+
+#[test]
 fn the_odd_one_out_is_found_and_shown_on_a_sheet() {
     let dir = data();
     let odd = save(dir.path(), "nut/train/good/odd.png", &part(3, 150, 40));

@@ -56,6 +56,15 @@ fn class_lines(out: &mut String, class: &ClassSurvey) {
     } else if let Some((width, height)) = class.sizes.keys().next() {
         let _ = writeln!(out, "  all {width}x{height} pixels");
     }
+    if class.shallow > 0 {
+        let _ = writeln!(
+            out,
+            "  {} pictures of 16 bits use the lowest 12 of them at most, so the model sees next to \
+             nothing but black; save them with values that fill the 16 bits (12-bit ones times 16), or in \
+             8 bits",
+            class.shallow
+        );
+    }
     if class.kinds.len() > 1 {
         let kind = |kind: &crate::dataset::Pixels| kind.to_string();
         let _ = writeln!(

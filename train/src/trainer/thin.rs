@@ -34,6 +34,7 @@ mod tests {
             width: 1,
             height: 1,
             pixels: Pixels { is_grey: true, bits: 8 },
+            brightest: 0,
             sha256: [0; 32],
             hash: [0; 4],
             grey: Vec::new(),
