@@ -47,9 +47,13 @@ pub(super) fn check_disk(options: &FitOptions, arch: &Architecture) -> Result<()
         TrainError::with_source(TrainErrorKind::Export, text, e)
     })?;
     let encoder = std::fs::metadata(&options.encoder).map_or(0, |m| m.len());
-    let need = encoder + values(arch) * BYTES_PER_VALUE + SMALL_FILES_BYTES;
+    let need = disk_bytes(arch, encoder);
     // Where it cannot be told the run goes on: the end says what is wrong, and loses nothing.
     let Some(free) = free_disk_bytes(&folder) else { return Ok(()) };
+    enough(free, need, &folder)
+}
+
+fn enough(free: u64, need: u64, folder: &Path) -> Result<(), TrainError> {
     if free >= need {
         return Ok(());
     }
@@ -64,6 +68,12 @@ pub(super) fn check_disk(options: &FitOptions, arch: &Architecture) -> Result<()
             mb(need)
         ),
     ))
+}
+
+/// What a run leaves on the disk at once, with an encoder file of this size: it is in the model in both
+/// precisions.
+fn disk_bytes(arch: &Architecture, encoder: u64) -> u64 {
+    encoder + encoder / 2 + values(arch) * BYTES_PER_VALUE + SMALL_FILES_BYTES
 }
 
 /// The folder itself or the nearest one above it that is there.
@@ -126,4 +136,23 @@ pub(super) fn within_memory(
         notes.push(format!("the parity head takes about {gib:.1} GiB of the GPU's memory"));
     }
     Ok((fit.need.variants, workers))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_large_enough_for_the_encoder_in_both_precisions_or_refused_in_words() {
+        let arch = crate::arch::tiny();
+        let need = disk_bytes(&arch, 100_000_000);
+        assert_eq!(need - disk_bytes(&arch, 0), 150_000_000);
+        assert!(enough(need, need, Path::new("engines")).is_ok());
+        let error = enough(need - 1, need, Path::new("engines")).unwrap_err();
+        assert_eq!(error.kind(), TrainErrorKind::Export);
+        let mb = need.div_ceil(1_000_000);
+        for says in [format!("{mb} MB are free at engines"), format!("needs about {mb} MB")] {
+            assert!(error.to_string().contains(&says), "{error}");
+        }
+    }
 }

@@ -15,7 +15,7 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use crate::export_support::{encoder_tensors, picture};
 
-fn encoder_file(dir: &Path) -> PathBuf {
+pub(crate) fn encoder_file(dir: &Path) -> PathBuf {
     write_encoder(&dir.join("encoder.safetensors"), encoder_tensors("efficientnet_lite0"))
 }
 
