@@ -21,10 +21,11 @@ declare -A switches=(
   [no-repair]="--without repair"
   [mask-0.2]="--mask 0.2"
   [no-mask]="--without mask"
+  [perlin-damage]="--mix perlin"
   [distillation]="--without repair,mask,head,memory"
   [dinomaly]="--without repair,mask,memory"
 )
-order=(whole no-memory no-head parity-head no-repair mask-0.2 no-mask distillation dinomaly)
+order=(whole no-memory no-head parity-head no-repair mask-0.2 no-mask perlin-damage distillation dinomaly)
 [ $# -gt 0 ] && order=("$@")
 
 mkdir -p "$out"

@@ -8,11 +8,12 @@
 //! A checkpoint belongs to one combination of settings and data, identified by a fingerprint;
 //! with another one it is refused, never silently mixed in.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crrd::sys::fs::{FsError, ensure_dir, read_limited, write_atomic};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 
 use crate::arch::{HostTensor, Weights};
@@ -225,22 +226,33 @@ fn parts(state: &State) -> [(&'static str, &Weights); 4] {
 }
 
 fn encode(state: &State) -> Result<Vec<u8>, Boxed> {
-    let mut raw: Vec<(String, &HostTensor, Vec<u8>)> = Vec::new();
-    for (part, tensors) in parts(state) {
-        for (name, tensor) in tensors {
-            let bytes = tensor.values.iter().flat_map(|v| v.to_le_bytes()).collect();
-            raw.push((format!("{part}/{name}"), tensor, bytes));
-        }
-    }
-    let views = raw
-        .iter()
-        .map(|(name, t, bytes)| {
-            Ok((name.as_str(), TensorView::new(Dtype::F32, t.shape.clone(), bytes)?))
-        })
-        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?;
+    let views = parts(state).into_iter().flat_map(|(part, tensors)| {
+        tensors.iter().map(move |(name, tensor)| (format!("{part}/{name}"), Stored32(tensor)))
+    });
     let stored = Stored { counters: state.counters.clone(), steps: state.moments.steps };
     let metadata = HashMap::from([(STATE.to_owned(), serde_json::to_string(&stored)?)]);
     Ok(safetensors::serialize(views, Some(metadata))?)
+}
+
+/// A tensor that becomes bytes only when it is written: all at once would be the whole state again.
+struct Stored32<'a>(&'a HostTensor);
+
+impl View for Stored32<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.0.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.0.values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>().into()
+    }
+
+    fn data_len(&self) -> usize {
+        self.0.values.len() * size_of::<f32>()
+    }
 }
 
 #[derive(Serialize, Deserialize)]

@@ -80,12 +80,34 @@ impl Dots {
 /// # Panics
 /// When a slice does not have the length that `rows` says.
 pub fn cosine(targets: &[f32], outputs: &[f32], rows: Rows, easy_share: f64) -> Graded {
+    let dots = dots(targets, outputs, rows.channels);
+    let limit = easy_limit(dots.iter().map(Dots::distance).collect(), easy_share);
+    graded((targets, outputs), rows, &dots, limit)
+}
+
+/// The same with the distance below which a position is easy, where the positions that it is taken
+/// from are not these alone.
+///
+/// # Panics
+/// When a slice does not have the length that `rows` says.
+pub fn cosine_below(targets: &[f32], outputs: &[f32], rows: Rows, limit: f64) -> Graded {
+    graded((targets, outputs), rows, &dots(targets, outputs, rows.channels), limit)
+}
+
+/// The cosine distance of each position.
+pub fn distances(targets: &[f32], outputs: &[f32], channels: usize) -> Vec<f64> {
+    dots(targets, outputs, channels).iter().map(Dots::distance).collect()
+}
+
+fn dots(targets: &[f32], outputs: &[f32], channels: usize) -> Vec<Dots> {
+    let rows = targets.chunks_exact(channels).zip(outputs.chunks_exact(channels));
+    rows.map(|(t, o)| Dots::of(t, o)).collect()
+}
+
+fn graded((targets, outputs): (&[f32], &[f32]), rows: Rows, dots: &[Dots], limit: f64) -> Graded {
     let c = rows.channels;
     assert_eq!(targets.len(), rows.sequences * rows.tokens * c, "targets do not fit the rows");
     assert_eq!(outputs.len(), targets.len(), "outputs do not fit the targets");
-    let dots: Vec<Dots> =
-        targets.chunks_exact(c).zip(outputs.chunks_exact(c)).map(|(t, o)| Dots::of(t, o)).collect();
-    let limit = easy_limit(&dots, easy_share);
     let mut gradient = vec![0f32; outputs.len()];
     let mut loss = 0.0;
     let share = 1.0 / rows.sequences as f64;
@@ -114,13 +136,12 @@ pub fn cosine(targets: &[f32], outputs: &[f32], rows: Rows, easy_share: f64) -> 
     Graded { loss, gradient }
 }
 
-/// The distance below which a position is easy.
-fn easy_limit(dots: &[Dots], easy_share: f64) -> f64 {
-    let easy = (dots.len() as f64 * easy_share) as usize;
+/// The distance below which the share `easy_share` of all positions lies: these are easy.
+pub fn easy_limit(mut distances: Vec<f64>, easy_share: f64) -> f64 {
+    let easy = (distances.len() as f64 * easy_share) as usize;
     if easy == 0 {
         return f64::NEG_INFINITY;
     }
-    let mut distances: Vec<f64> = dots.iter().map(Dots::distance).collect();
     let at = easy.min(distances.len() - 1);
     *distances.select_nth_unstable_by(at, f64::total_cmp).1
 }

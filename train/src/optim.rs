@@ -1,5 +1,6 @@
 //! StableAdamW on host weights: AdamW with amsgrad whose step is shortened when the gradient is
-//! large against its running second moment (update clipping by RMS), after Wortsman et al. 2023.
+//! large against its running second moment (update clipping by RMS), after Wortsman et al. 2023. Adam is
+//! the same without these three.
 
 use crate::arch::Weights;
 
@@ -14,11 +15,13 @@ pub struct StableAdamW {
     pub weight_decay: f64,
     /// Update RMS above which the step is shortened; infinite switches the clipping off.
     pub clip_rms: f64,
+    /// Whether the largest mean square so far counts instead of the present one.
+    pub amsgrad: bool,
 }
 
 impl Default for StableAdamW {
     fn default() -> Self {
-        Self { betas: (0.9, 0.999), eps: 1e-10, weight_decay: 1e-4, clip_rms: 1.0 }
+        Self { betas: (0.9, 0.999), eps: 1e-10, weight_decay: 1e-4, clip_rms: 1.0, amsgrad: true }
     }
 }
 
@@ -31,11 +34,22 @@ pub struct Moments {
     pub mean: Weights,
     /// Mean square of the gradient.
     pub square: Weights,
-    /// Largest mean square so far (amsgrad).
+    /// Largest mean square so far; empty without amsgrad.
     pub square_max: Weights,
 }
 
 impl StableAdamW {
+    /// Adam (Kingma and Ba, 2015) with its usual settings.
+    pub fn adam() -> Self {
+        Self {
+            eps: 1e-8,
+            weight_decay: 0.0,
+            clip_rms: f64::INFINITY,
+            amsgrad: false,
+            ..Self::default()
+        }
+    }
+
     /// Moves `weights` one step against `gradients`. Weights without a gradient stay.
     ///
     /// # Panics
@@ -54,12 +68,20 @@ impl StableAdamW {
             };
             let mean = &mut m.mean.entry(name.clone()).or_insert_with(zero).values;
             let square = &mut m.square.entry(name.clone()).or_insert_with(zero).values;
-            let top = &mut m.square_max.entry(name.clone()).or_insert_with(zero).values;
-            let mut ratio = 0f64;
             for (i, &g) in gradient.values.iter().enumerate() {
                 mean[i] += (1.0 - b1) as f32 * (g - mean[i]);
                 square[i] += (1.0 - b2) as f32 * (g * g - square[i]);
-                top[i] = top[i].max(square[i]);
+            }
+            let top: &[f32] = match self.amsgrad {
+                true => {
+                    let top = &mut m.square_max.entry(name.clone()).or_insert_with(zero).values;
+                    top.iter_mut().zip(square.iter()).for_each(|(top, now)| *top = top.max(*now));
+                    top
+                }
+                false => square,
+            };
+            let mut ratio = 0f64;
+            for (i, &g) in gradient.values.iter().enumerate() {
                 let floor = (self.eps * self.eps) as f32;
                 ratio += f64::from(g * g / (top[i] / fix2 as f32).max(floor));
             }

@@ -10,7 +10,7 @@ use crrd::sys::shutdown::Shutdown;
 
 use crate::onnx::Storage;
 use crate::progress::Progress;
-use crate::trainer::{Compute, FitOptions, Fitted, HeadChoice, Part, Preset, fit};
+use crate::trainer::{Compute, FitOptions, Fitted, HeadChoice, MixChoice, Part, Preset, fit};
 
 /// Where the encoder is looked for when nothing is said.
 const ENCODER: &str = "encoders/efficientnet_lite0.safetensors";
@@ -52,6 +52,10 @@ pub(super) struct Args {
     /// preset's (0.4).
     #[arg(long, value_name = "P")]
     mask: Option<f32>,
+    /// Kinds of synthetic damage; by default perlin (as published) for paper-*, standard for the
+    /// others.
+    #[arg(long, value_enum, value_name = "KINDS")]
+    mix: Option<MixChoice>,
     /// Seed of everything random.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -167,6 +171,7 @@ fn options(args: Args) -> anyhow::Result<FitOptions> {
         head: args.head,
         without: args.without,
         mask_probability: args.mask,
+        mix: args.mix,
         seed: args.seed,
         minutes: args.minutes,
         iterations,
@@ -210,6 +215,9 @@ fn command(args: &Args) -> String {
     }
     if let Some(mask) = args.mask {
         text += &format!(" --mask {mask}");
+    }
+    if let Some(mix) = args.mix {
+        text += &format!(" --mix {}", mix.as_str());
     }
     if let Some(n) = args.iterations {
         text += &format!(" --iterations {n}");
@@ -276,5 +284,17 @@ mod tests {
             "{}",
             own.command
         );
+    }
+
+    #[test]
+    fn the_damage_is_the_presets_unless_another_is_asked_for_and_then_recorded() {
+        let plain = parsed("").unwrap();
+        assert!(plain.mix.is_none() && !plain.command.contains("--mix"));
+        for mix in [MixChoice::Standard, MixChoice::Perlin] {
+            let asked = parsed(&format!("--mix {}", mix.as_str())).unwrap();
+            assert_eq!(asked.mix, Some(mix));
+            let recorded = format!("--mix {}", mix.as_str());
+            assert!(asked.command.contains(&recorded), "{}", asked.command);
+        }
     }
 }

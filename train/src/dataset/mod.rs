@@ -89,6 +89,15 @@ impl Dataset {
         Self::load_as_seen(dir, &Sight { input: size, map: size, framings: &framings })
     }
 
+    /// Training pictures below `dir`, each tile counted, without reading any: files that cannot be
+    /// decoded count, too.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed or holds no class.
+    pub fn count(dir: &Path, sight: &Sight<'_>) -> Result<usize, DatasetError> {
+        Ok(training_pictures(&classes(dir)?, sight))
+    }
+
     /// Reads `dir/CLASS/train/good/*` and makes of every picture what the model sees of it.
     ///
     /// # Errors
@@ -96,8 +105,7 @@ impl Dataset {
     /// pictures would not fit into memory.
     pub fn load_as_seen(dir: &Path, sight: &Sight<'_>) -> Result<Self, DatasetError> {
         let folders = classes(dir)?;
-        let tiles = |f: &ClassFolder| sight.of_class(&f.name).framing.tiling.count();
-        let count: usize = folders.iter().map(|f| f.files.len() * tiles(f)).sum();
+        let count = training_pictures(&folders, sight);
         let bytes = count.saturating_mul(sight.bytes());
         if bytes > PICTURE_BYTES_MAX {
             return Err(DatasetError::new(
@@ -219,6 +227,11 @@ impl Dataset {
             .finalize()
             .to_vec()
     }
+}
+
+fn training_pictures(folders: &[ClassFolder], sight: &Sight<'_>) -> usize {
+    let tiles = |f: &ClassFolder| sight.of_class(&f.name).framing.tiling.count();
+    folders.iter().map(|f| f.files.len() * tiles(f)).sum()
 }
 
 fn hash_file(hash: &mut Sha256, class: &str, path: &Path, look: &Look) {

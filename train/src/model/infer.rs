@@ -45,6 +45,11 @@ pub fn compare(
     features: &[f32],
     device: &Device,
 ) -> Vec<Compared> {
+    compare_with(arch, &Lifted::frozen(weights, device), features)
+}
+
+/// The same with weights that are lifted already.
+pub fn compare_with(arch: &Architecture, lifted: &Lifted<'_>, features: &[f32]) -> Vec<Compared> {
     let (n, c) = (arch.tokens(), arch.channels());
     let rows = arch.rows();
     let pictures = features.len() / (rows * c);
@@ -52,11 +57,10 @@ pub fn compare(
     let keep = 1.0 - arch.mask_probability;
     let mut input = decoder_input(arch, features);
     input.iter_mut().for_each(|v| *v *= keep);
-    let input = tensor_from(input, [pictures * rows, arch.input_channels()], device);
-    let lifted = Lifted::frozen(weights, device);
-    let reading = Decoder::new(&lifted, arch).run(input, pictures, None);
+    let input = tensor_from(input, [pictures * rows, arch.input_channels()], lifted.device());
+    let reading = Decoder::new(lifted, arch).run(input, pictures, None);
     let outputs: Vec<Vec<f32>> = reading.groups.into_iter().map(host_values).collect();
-    let shares = shares(arch, weights);
+    let shares = shares(arch, lifted.weights());
     let mut all = Vec::with_capacity(pictures);
     for p in 0..pictures {
         let encoded = &features[(p * rows + arch.extra_tokens()) * c..(p + 1) * rows * c];

@@ -18,8 +18,9 @@ pub use attention::{HeadMask, linear_attention};
 pub use decoder::{Decoder, Reading};
 pub use head::Head;
 pub use infer::{
-    Compared, anomaly_map, compare, decoder_input, fuse, fused_map, map_score, resample, segment,
+    Compared, anomaly_map, compare, compare_with, decoder_input, fuse, fused_map, map_score,
+    resample, segment,
 };
 pub use init::{init_decoder, init_head};
-pub use lift::{Lifted, host_values, tensor_from};
+pub use lift::{Lifted, Placed, host_values, tensor_from};
 pub use memory::{distance_map, nearest, surroundings};

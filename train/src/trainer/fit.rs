@@ -12,7 +12,7 @@ use super::finish::Told;
 use super::odd;
 use super::prepare;
 use super::run::{Length, Outcome, Run};
-use super::settings::{HeadChoice, Part, Preset, Settings};
+use super::settings::{HeadChoice, MixChoice, Part, Preset, Settings};
 use super::thin::thinned;
 use super::workers::Workers;
 use super::{TrainError, TrainErrorKind};
@@ -22,6 +22,7 @@ use crate::encoder::spec::EncoderSpec;
 use crate::encoder::{EncoderWeights, FrozenEncoder};
 use crate::export::{BundleFacts, check_target, write_bundle_with};
 use crate::features::{Cache, Material, Picture};
+use crate::memory::Need;
 use crate::onnx::Storage;
 use crate::progress::{Moment, Progress};
 use crate::report::Bench;
@@ -59,6 +60,8 @@ pub struct FitOptions {
     pub without: Vec<Part>,
     /// Probability of the mask in training; the preset's when not given.
     pub mask_probability: Option<f32>,
+    /// Kinds of synthetic damage; the preset's when not given.
+    pub mix: Option<MixChoice>,
     /// Seed of everything random.
     pub seed: u64,
     /// Time budget; the preset's when neither this nor `iterations` is given.
@@ -95,6 +98,7 @@ impl FitOptions {
         if let Some(probability) = self.mask_probability {
             settings.arch.mask_probability = probability;
         }
+        settings.mix = self.mix.unwrap_or(settings.mix);
         Ok(self.without.iter().fold(settings, |settings, part| settings.without(*part)))
     }
 }
@@ -121,6 +125,7 @@ pub fn fit(
 ) -> Result<Fitted, TrainError> {
     let started = Instant::now();
     check_target(&options.out)?;
+    let free = prepare::free_bytes(options);
     let device = options.compute.device()?;
     let encoder_weights = load_encoder(options)?;
     let settings = options.settings(&encoder_weights.spec())?;
@@ -129,7 +134,7 @@ pub fn fit(
     let all_workers = Workers::new(options.threads).map_err(|e| {
         TrainError::with_source(TrainErrorKind::System, "worker threads cannot be started", e)
     })?;
-    let dataset = prepare::dataset(options, arch)?;
+    let dataset = prepare::dataset(options, &settings, free)?;
     let textures = match &options.textures {
         Some(dir) => Textures::from_dir(dir, arch.input)?,
         None => Textures::procedural(options.seed, arch.input, PROCEDURAL_TEXTURES),
@@ -145,7 +150,7 @@ pub fn fit(
     let mut notes = Vec::new();
     let encoder = FrozenEncoder::with_storage(&encoder_weights, arch, options.storage)?;
     let split = dataset.split(HELD_OUT, options.seed);
-    let synthesizer = Synthesizer::new(textures, arch.input);
+    let synthesizer = Synthesizer::new(textures, arch.input).with_mix(settings.mix.mix());
     let budget_s = match (options.iterations, options.minutes) {
         (Some(_), _) => None,
         (None, minutes) => Some(minutes.unwrap_or(options.preset.minutes()) * 60.0),
@@ -159,12 +164,17 @@ pub fn fit(
         resumed.as_ref(),
         &mut notes,
     )?;
-    let wanted = (plan.pictures.len(), plan.variants);
+    let wanted = Need {
+        decoded: dataset.images.len(),
+        pictures: plan.pictures.len(),
+        variants: plan.variants,
+        workers: all_workers.count(),
+    };
     let workers;
     (plan.variants, workers) = prepare::within_memory(
         options,
         &settings,
-        wanted,
+        (wanted, free),
         all_workers,
         resumed.is_some(),
         &mut notes,

@@ -22,9 +22,9 @@ pub use compute::Compute;
 pub use error::{TrainError, TrainErrorKind};
 pub use fit::{FitOptions, Fitted, fit};
 pub use run::{Length, Outcome, Run};
-pub use settings::{HeadChoice, Part, Preset, Settings};
-pub use stage1::{Stage1, Stage1Batch, Stage1Loss};
-pub use stage2::{CLEAN_SHARE, HeadStep, Stage2};
+pub use settings::{HeadChoice, HeadOptimiser, MixChoice, Part, Preset, Settings};
+pub use stage1::{Mining, Stage1, Stage1Batch, Stage1Loss};
+pub use stage2::{CLEAN_SHARE, HeadStep, JudgedAt, Stage2, Stage2Batch};
 pub use workers::Workers;
 
 use crate::arch::Weights;

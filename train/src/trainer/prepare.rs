@@ -11,7 +11,6 @@ use super::workers::Workers;
 use super::{TrainError, TrainErrorKind};
 use crate::arch::Architecture;
 use crate::dataset::{Dataset, Sight};
-use crate::export::expected_weights;
 use crate::memory::{self, Batches, Need};
 use crate::progress::Progress;
 use crate::survey::Survey;
@@ -22,13 +21,29 @@ const BYTES_PER_VALUE: u64 = 4 * (4 + 4 + 1 + 1) + 2;
 /// Manifest, golden pictures, report.
 const SMALL_FILES_BYTES: u64 = 16 << 20;
 
-/// The good pictures as the station sees them.
-pub(super) fn dataset(options: &FitOptions, arch: &Architecture) -> Result<Dataset, TrainError> {
+/// Memory that the run may take, told before anything is held; `None` where it cannot be told.
+pub(super) fn free_bytes(options: &FitOptions) -> Option<u64> {
+    options.memory_bytes.or_else(memory::free_bytes)
+}
+
+/// The good pictures as the station sees them. What would not even fit with the least of everything
+/// is refused before a picture is decoded.
+pub(super) fn dataset(
+    options: &FitOptions,
+    settings: &Settings,
+    free: Option<u64>,
+) -> Result<Dataset, TrainError> {
+    let arch = &settings.arch;
     let framings = Framings::of_file(options.config.as_deref()).map_err(|e| {
         let text = "what the station sees of its pictures is not known";
         TrainError::with_source(TrainErrorKind::Config, text, e)
     })?;
     let sight = Sight { input: arch.input, map: arch.map, framings: &framings };
+    if let Some(free) = free {
+        let decoded = Dataset::count(&options.data, &sight)?;
+        let least = Need { decoded, pictures: 1, variants: 1, workers: 1 };
+        memory::fit(arch, batches(options, settings), least, free).map_err(refuse)?;
+    }
     Ok(Dataset::load_as_seen(&options.data, &sight)?)
 }
 
@@ -46,8 +61,7 @@ pub(super) fn check_disk(options: &FitOptions, arch: &Architecture) -> Result<()
         let text = format!("the bundle {} could not be written", options.out.display());
         TrainError::with_source(TrainErrorKind::Export, text, e)
     })?;
-    let encoder = std::fs::metadata(&options.encoder).map_or(0, |m| m.len());
-    let need = disk_bytes(arch, encoder);
+    let need = disk_bytes(arch, encoder_bytes(options));
     // Where it cannot be told the run goes on: the end says what is wrong, and loses nothing.
     let Some(free) = free_disk_bytes(&folder) else { return Ok(()) };
     enough(free, need, &folder)
@@ -73,7 +87,10 @@ fn enough(free: u64, need: u64, folder: &Path) -> Result<(), TrainError> {
 /// What a run leaves on the disk at once, with an encoder file of this size: it is in the model in both
 /// precisions.
 fn disk_bytes(arch: &Architecture, encoder: u64) -> u64 {
-    encoder + encoder / 2 + values(arch) * BYTES_PER_VALUE + SMALL_FILES_BYTES
+    encoder
+        + encoder / 2
+        + memory::trained_values(arch).iter().sum::<u64>() * BYTES_PER_VALUE
+        + SMALL_FILES_BYTES
 }
 
 /// The folder itself or the nearest one above it that is there.
@@ -89,32 +106,36 @@ fn free_disk_bytes(dir: &Path) -> Option<u64> {
     found.f_bavail.checked_mul(found.f_frsize)
 }
 
-/// Values that are trained.
-fn values(arch: &Architecture) -> u64 {
-    let count = |(_, shape): &(String, Vec<usize>)| shape.iter().product::<usize>() as u64;
-    expected_weights(arch).iter().map(count).sum()
+fn encoder_bytes(options: &FitOptions) -> u64 {
+    std::fs::metadata(&options.encoder).map_or(0, |m| m.len())
+}
+
+fn batches(options: &FitOptions, settings: &Settings) -> Batches {
+    Batches {
+        share: settings.batch.share,
+        tokens: settings.batch.tokens,
+        head_pictures: settings.head_batch.pictures,
+        is_on_gpu: options.compute == Compute::Cuda,
+        encoder_bytes: encoder_bytes(options),
+    }
+}
+
+fn refuse(text: String) -> TrainError {
+    TrainError::new(TrainErrorKind::Budget, text)
 }
 
 /// Cuts the run down to the memory there is; variants of each picture and workers that are left.
 pub(super) fn within_memory(
     options: &FitOptions,
     settings: &Settings,
-    (pictures, variants): (usize, usize),
+    (wanted, free): (Need, Option<u64>),
     workers: Workers,
     resumes: bool,
     notes: &mut Vec<String>,
 ) -> Result<(usize, Workers), TrainError> {
-    let Some(free) = options.memory_bytes.or_else(memory::free_bytes) else {
-        return Ok((variants, workers));
-    };
-    let refuse = |text: String| TrainError::new(TrainErrorKind::Budget, text);
-    let wanted = Need { pictures, variants, workers: workers.count() };
-    let head_pictures = match options.compute {
-        Compute::Cpu => settings.head_batch,
-        Compute::Cuda => 0,
-    };
-    let batches =
-        Batches { share: settings.batch.share, tokens: settings.batch.tokens, head_pictures };
+    let variants = wanted.variants;
+    let Some(free) = free else { return Ok((variants, workers)) };
+    let batches = batches(options, settings);
     let fit = memory::fit(&settings.arch, batches, wanted, free).map_err(refuse)?;
     if resumes && fit.need.variants != variants {
         return Err(refuse(format!(
@@ -130,8 +151,8 @@ pub(super) fn within_memory(
         })?,
     };
     notes.extend(fit.cut);
-    let on_gpu = memory::head_bytes(&settings.arch, settings.head_batch - head_pictures);
-    if on_gpu > 0 {
+    let on_gpu = memory::head_bytes(&settings.arch, batches.head_pictures);
+    if batches.is_on_gpu && on_gpu > 0 {
         let gib = on_gpu as f64 / (1u64 << 30) as f64;
         notes.push(format!("the parity head takes about {gib:.1} GiB of the GPU's memory"));
     }

@@ -7,12 +7,12 @@ use burn::tensor::Device;
 use super::batch::Classes;
 use super::levels;
 use super::prototypes::Choice;
-use super::settings::Settings;
+use super::settings::{HeadOptimiser, Settings};
 use super::stage1::Stage1;
 use super::stage2::{HeadStep, Stage2};
 use super::workers::Workers;
 use super::{TrainError, TrainErrorKind};
-use crate::arch::HostTensor;
+use crate::arch::{HostTensor, Weights};
 use crate::checkpoint::{Checkpoint, State};
 use crate::features::{Cache, Material, Purpose, Statistics, Variant, stream};
 use crate::model::{init_decoder, init_head};
@@ -102,7 +102,7 @@ impl Run<'_> {
         }
         self.progress.finish();
         // Nothing is lost when the bundle cannot be written: the same command goes on from here.
-        self.save(&state)?;
+        self.save(&mut state)?;
         state.counters.spent_s += self.started.elapsed().as_secs_f64();
         Ok(Outcome::Finished(Box::new(state)))
     }
@@ -113,11 +113,15 @@ impl Run<'_> {
         Ok(Outcome::Interrupted)
     }
 
-    fn save(&self, state: &State) -> Result<(), TrainError> {
+    /// What is kept is the state with the time spent so far; nothing is copied for it, a state may
+    /// have gigabytes.
+    fn save(&self, state: &mut State) -> Result<(), TrainError> {
         let Some(checkpoint) = self.checkpoint else { return Ok(()) };
-        let mut saved = state.clone();
-        saved.counters.spent_s += self.started.elapsed().as_secs_f64();
-        checkpoint.save(&saved).map_err(TrainError::from)
+        let before_s = state.counters.spent_s;
+        state.counters.spent_s += self.started.elapsed().as_secs_f64();
+        let saved = checkpoint.save(state);
+        state.counters.spent_s = before_s;
+        saved.map_err(TrainError::from)
     }
 
     /// Channel statistics with the taps' weights; on resumption those of the checkpoint, because
@@ -264,26 +268,34 @@ impl Run<'_> {
         let batch = (settings.head_batch, self.material.seed);
         let stage = Stage2::new(&settings.arch, cache, statistics, &classes, batch, self.device);
         let pace = Pace { iterations_max, seconds: state.counters.stage_budget_s };
-        let mut clock = StageClock::new(state, settings.head_batch);
+        let mut clock = StageClock::new(state, settings.head_batch.pictures);
         loop {
             let progress = pace.progress(state.counters.iteration as usize, clock.elapsed_s());
             if progress >= 1.0 {
                 return Ok(true);
             }
-            let HeadStep { loss, mut gradients, statistics } =
+            let HeadStep { loss, gradients, statistics } =
                 stage.step(&state.weights, state.counters.iteration, self.workers);
-            clip_norm(&mut gradients, HEAD_NORM_MAX);
-            let rate = {
-                let peak = settings.head_rate;
-                learning_rate(progress, settings.warm_up, peak, peak * RATE_FLOOR)
-            };
-            StableAdamW::default().step(&mut state.weights, &gradients, &mut state.moments, rate);
+            self.move_head(state, gradients, progress);
             state.weights.extend(statistics);
             state.counters.iteration += 1;
             if !self.after(state, &mut clock, loss, &pace)? {
                 return Ok(false);
             }
         }
+    }
+
+    fn move_head(&self, state: &mut State, mut gradients: Weights, progress: f64) {
+        let (settings, peak) = (self.settings, self.settings.head_rate);
+        let (optimiser, rate) = match settings.head_optimiser {
+            HeadOptimiser::StableAdamW => {
+                clip_norm(&mut gradients, HEAD_NORM_MAX);
+                let rate = learning_rate(progress, settings.warm_up, peak, peak * RATE_FLOOR);
+                (StableAdamW::default(), rate)
+            }
+            HeadOptimiser::Adam => (StableAdamW::adam(), peak),
+        };
+        optimiser.step(&mut state.weights, &gradients, &mut state.moments, rate);
     }
 
     fn classes(&self) -> Classes {

@@ -6,8 +6,8 @@ use super::batch::{Classes, Pairs, draw_pairs};
 use super::workers::Workers;
 use crate::arch::{Architecture, Weights};
 use crate::features::{Cache, Purpose, Statistics, stream};
-use crate::loss::{Rows, cosine};
-use crate::model::{Decoder, Lifted, host_values, tensor_from};
+use crate::loss::{Rows, cosine, cosine_below, distances, easy_limit};
+use crate::model::{Decoder, Lifted, Placed, host_values, tensor_from};
 
 /// Parts of the loss, for the progress line and for ablations.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -25,6 +25,17 @@ impl Stage1Loss {
     }
 }
 
+/// Which positions are weighed against each other to tell easy from hard ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mining {
+    /// Those of a share of the batch: costs nothing.
+    Share,
+    /// Those of the whole batch, as published. Where a batch has several shares, their distances
+    /// are taken first, in a forward pass of their own.
+    Batch,
+}
+
 /// How a stage 1 batch is made up.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Stage1Batch {
@@ -37,6 +48,8 @@ pub struct Stage1Batch {
     pub tokens: usize,
     /// Whether damaged pictures are repaired; off only to measure what repair brings.
     pub repair: bool,
+    /// What hard mining goes by.
+    pub mining: Mining,
 }
 
 /// What stage 1 reads.
@@ -56,6 +69,9 @@ pub struct Stage1<'a> {
     /// A burn device with autodiff.
     pub device: &'a Device,
 }
+
+/// The distances below which positions of clean and of damaged pictures are easy, by group.
+type Limits = Vec<[f64; 2]>;
 
 /// One worker's job in a step.
 enum Job<T> {
@@ -86,56 +102,91 @@ impl Stage1<'_> {
         aside: &(dyn Fn() -> T + Sync),
     ) -> (Stage1Loss, Weights, T) {
         let shares = self.batch.pairs.div_ceil(self.batch.share).max(1);
-        let parts = workers.map(shares + 1, |job| match job.checked_sub(1) {
+        let weights = &Placed::new(weights, self.device);
+        let limits = match self.batch.mining {
+            Mining::Batch if shares > 1 && easy_share > 0.0 => {
+                Some(self.limits(weights, iteration, shares, easy_share, workers))
+            }
+            Mining::Batch | Mining::Share => None,
+        };
+        let mining = (easy_share, limits.as_ref());
+        let work = |job: usize| match job.checked_sub(1) {
             None => Job::Aside(aside()),
             Some(share) => {
-                let (loss, gradient) = self.share(weights, iteration, share, easy_share);
+                let (loss, gradient) = self.share(weights, iteration, share, mining);
                 Job::Share(loss, gradient)
             }
-        });
+        };
         let mut loss = Stage1Loss::default();
         let mut gradients = Weights::new();
         let mut result = None;
-        for part in parts {
-            let (part, gradient) = match part {
-                Job::Aside(value) => {
-                    result = Some(value);
-                    continue;
-                }
-                Job::Share(loss, gradient) => (loss, gradient),
-            };
-            loss.clean += part.clean / shares as f64;
-            loss.repair += part.repair / shares as f64;
-            super::add_scaled(&mut gradients, gradient, 1.0 / shares as f32);
-        }
+        workers.fold(shares + 1, work, |job| match job {
+            Job::Aside(value) => result = Some(value),
+            Job::Share(part, gradient) => {
+                loss.clean += part.clean / shares as f64;
+                loss.repair += part.repair / shares as f64;
+                super::add_scaled(&mut gradients, gradient, 1.0 / shares as f32);
+            }
+        });
         let Some(result) = result else { panic!("job 0 always runs") };
         (loss, gradients, result)
     }
 
     fn share(
         &self,
-        weights: &Weights,
+        weights: &Placed<'_>,
         iteration: u64,
         share: usize,
-        easy_share: f64,
+        mining: (f64, Option<&Limits>),
     ) -> (Stage1Loss, Weights) {
-        let mut rng = stream(self.seed, Purpose::Decoder, iteration, share as u64);
-        let shape = (self.batch.share, self.batch.tokens);
-        let drawn =
-            draw_pairs(self.arch, self.cache, self.statistics, self.classes, shape, &mut rng);
-        let lifted = Lifted::trainable(weights, self.device);
+        let drawn = self.draw(iteration, share);
+        let lifted = Lifted::trainable_at(weights);
         let outputs = self.forward(&lifted, &drawn);
-        let (loss, surrogate) = self.grade(&drawn, outputs, easy_share);
+        let (loss, surrogate) = self.grade(&drawn, outputs, mining);
         let mut gradients = Weights::new();
         lifted.add_gradients(&mut surrogate.backward(), &mut gradients);
         (loss, gradients)
+    }
+
+    fn draw(&self, iteration: u64, share: usize) -> Pairs {
+        let mut rng = stream(self.seed, Purpose::Decoder, iteration, share as u64);
+        let shape = (self.batch.share, self.batch.tokens);
+        draw_pairs(self.arch, self.cache, self.statistics, self.classes, shape, &mut rng)
+    }
+
+    /// The limits that all shares of the batch have in common. A share draws the same pictures,
+    /// masks and dropout again when it learns.
+    fn limits(
+        &self,
+        weights: &Placed<'_>,
+        iteration: u64,
+        shares: usize,
+        easy_share: f64,
+        workers: &Workers,
+    ) -> Limits {
+        let parts = workers.map(shares, |share| {
+            let drawn = self.draw(iteration, share);
+            let outputs = self.forward(&Lifted::frozen_at(weights), &drawn);
+            let group = |(output, target): (Tensor<2>, &Vec<f32>)| {
+                let [_, channels] = output.dims();
+                let values = host_values(output);
+                let (clean, damaged) = values.split_at(values.len() / 2);
+                [clean, damaged].map(|side| distances(target, side, channels))
+            };
+            outputs.into_iter().zip(&drawn.targets).map(group).collect::<Vec<_>>()
+        });
+        let limit = |group: usize, side: usize| {
+            let of_share = parts.iter().flat_map(|part| part[group][side].iter().copied());
+            easy_limit(of_share.collect(), easy_share)
+        };
+        (0..self.arch.groups.len()).map(|g| [limit(g, 0), limit(g, 1)]).collect()
     }
 
     fn forward(&self, lifted: &Lifted<'_>, drawn: &Pairs) -> Vec<Tensor<2>> {
         let sequences = 2 * drawn.pairs;
         let rows = sequences * (self.arch.extra_tokens() + drawn.tokens.len());
         let tensor = |values: &Vec<f32>| {
-            tensor_from(values.clone(), [rows, values.len() / rows], self.device)
+            tensor_from(values.clone(), [rows, values.len() / rows], lifted.device())
         };
         let input = tensor(&drawn.input);
         let decoder = Decoder::new(lifted, self.arch);
@@ -144,7 +195,8 @@ impl Stage1<'_> {
         }
         let tokens = (drawn.tokens.len() < self.arch.tokens()).then(|| {
             let indices: Vec<i64> = drawn.tokens.iter().map(|&t| t as i64).collect();
-            Tensor::<1, Int>::from_data(TensorData::new(indices, [drawn.tokens.len()]), self.device)
+            let indices = TensorData::new(indices, [drawn.tokens.len()]);
+            Tensor::<1, Int>::from_data(indices, lifted.device())
         });
         decoder.run(input, sequences, tokens).groups
     }
@@ -154,18 +206,21 @@ impl Stage1<'_> {
         &self,
         drawn: &Pairs,
         outputs: Vec<Tensor<2>>,
-        easy_share: f64,
+        (easy_share, limits): (f64, Option<&Limits>),
     ) -> (Stage1Loss, Tensor<1>) {
         let groups = outputs.len() as f64;
         let mut loss = Stage1Loss::default();
         let mut surrogate: Option<Tensor<1>> = None;
-        for (output, target) in outputs.into_iter().zip(&drawn.targets) {
+        for (g, (output, target)) in outputs.into_iter().zip(&drawn.targets).enumerate() {
             let [total, channels] = output.dims();
             let rows = Rows { sequences: drawn.pairs, tokens: drawn.tokens.len(), channels };
             let values = host_values(output.clone().inner());
             let (clean, damaged) = values.split_at(values.len() / 2);
-            let clean = cosine(target, clean, rows, easy_share);
-            let mut repair = cosine(target, damaged, rows, easy_share);
+            let graded = |values: &[f32], side: usize| match limits {
+                Some(limits) => cosine_below(target, values, rows, limits[g][side]),
+                None => cosine(target, values, rows, easy_share),
+            };
+            let (clean, mut repair) = (graded(clean, 0), graded(damaged, 1));
             if !self.batch.repair {
                 repair.gradient.fill(0.0);
             }

@@ -9,7 +9,8 @@ use crrd_train::arch::HostTensor;
 use crrd_train::onnx::Storage;
 use crrd_train::progress::Progress;
 use crrd_train::trainer::{
-    Compute, FitOptions, Fitted, HeadChoice, Part, Preset, TrainError, TrainErrorKind, fit,
+    Compute, FitOptions, Fitted, HeadChoice, MixChoice, Part, Preset, TrainError, TrainErrorKind,
+    fit,
 };
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -49,6 +50,7 @@ pub(crate) fn options(dir: &Path) -> FitOptions {
         head: HeadChoice::Slim,
         without: vec![],
         mask_probability: None,
+        mix: None,
         seed: 1,
         minutes: None,
         iterations: Some(2),
@@ -220,6 +222,23 @@ fn without_the_head_no_head_is_trained_and_the_report_shows_none() {
     }
 }
 
+#[test]
+fn another_mix_of_damage_gives_another_model() {
+    let dir = tempfile::tempdir().unwrap();
+    encoder_file(dir.path());
+    add_pictures(&dir.path().join("data"), "bolt", 2);
+    let model = |mix| {
+        let options = FitOptions { mix, restart: true, iterations: Some(1), ..options(dir.path()) };
+        match fit(&options, &Progress::silent(), &|| false).unwrap() {
+            Fitted::Bundle(manifest) => manifest.model.sha256,
+            Fitted::Interrupted(_) => panic!("nobody stopped the run"),
+        }
+    };
+    let standard = model(None);
+    assert_eq!(model(Some(MixChoice::Standard)), standard, "the preset's");
+    assert_ne!(model(Some(MixChoice::Perlin)), standard);
+}
+
 /// A station that sees a mirrored region in two tiles.
 fn station(dir: &Path, mirror: bool) -> PathBuf {
     let file = dir.join("crrd.toml");
@@ -318,6 +337,18 @@ fn a_run_that_memory_or_disk_cannot_hold_is_refused_before_it_begins() {
     let error = failure(&options);
     assert_eq!(error.kind(), TrainErrorKind::Budget);
     assert!(error.to_string().contains("GiB are free"), "{error}");
+
+    // Counted, not decoded: these are no pictures, and nobody has found out yet.
+    let good = dir.path().join("data/nut/train/good");
+    fs::create_dir_all(&good).unwrap();
+    (0..2000).for_each(|i| fs::write(good.join(format!("{i}.png")), "no picture").unwrap());
+    let many = FitOptions { memory_bytes: Some(800 << 20), ..options.clone() };
+    let error = failure(&many);
+    assert_eq!(error.kind(), TrainErrorKind::Budget);
+    assert!(error.to_string().contains("2002 pictures"), "{error}");
+    fs::remove_dir_all(dir.path().join("data/nut")).unwrap();
+    let few = FitOptions { iterations: Some(1), out: dir.path().join("few"), ..many };
+    assert!(matches!(fit(&few, &Progress::silent(), &|| false), Ok(Fitted::Bundle(_))));
 
     // A folder below a file can never be made.
     fs::write(dir.path().join("file"), "x").unwrap();

@@ -6,6 +6,8 @@ mod encoders;
 #[path = "../export_support/mod.rs"]
 mod export_support;
 mod fit;
+mod memory;
+mod mining;
 mod model;
 mod paper;
 mod probe;

@@ -32,7 +32,8 @@ fn settings() -> Settings {
 fn train(settings: &Settings, encoder: &FrozenEncoder, threads: usize, iterations: usize) -> State {
     let workers = Workers::new(threads).unwrap();
     let side = settings.arch.input;
-    let synthesizer = Synthesizer::new(Textures::procedural(3, side, 10), side);
+    let synthesizer =
+        Synthesizer::new(Textures::procedural(3, side, 10), side).with_mix(settings.mix.mix());
     let pictures = (0..6).map(|i| Picture { class: i % 2, rgb: picture(side, i % 2) }).collect();
     let material = Material::new(&settings.arch, pictures, synthesizer, encoder, 5, &workers);
     let mut cache = Cache::fill(&material, 2, 0, &workers, &|_| true).unwrap().unwrap();
@@ -70,7 +71,7 @@ fn a_run_learns_whatever_the_number_of_threads_and_its_bundle_gives_the_same_map
 #[test]
 fn the_published_head_learns_from_whole_batches_and_its_bundle_gives_the_same_maps() {
     let mut settings = settings().with_head(HeadChoice::Parity);
-    settings.head_batch = 4;
+    settings.head_batch.pictures = 4;
     settings.head_rate = 1e-3;
     let encoder = FrozenEncoder::new(&reduced_vit(), &settings.arch).unwrap();
     let state = train(&settings, &encoder, 2, ITERATIONS);
@@ -110,7 +111,7 @@ fn kept_statistics_become_those_of_the_batch() {
 }
 
 /// The most memory that this process has had, in bytes.
-fn peak_bytes() -> u64 {
+pub(crate) fn peak_bytes() -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024

@@ -10,7 +10,9 @@ use crrd_train::encoder::EncoderError;
 use crrd_train::features::{Cache, Encode, Material, Picture, Purpose, stream};
 use crrd_train::progress::Progress;
 use crrd_train::synth::{Synthesizer, Textures};
-use crrd_train::trainer::{Compute, Length, Outcome, Preset, Run, Settings, Stage1Batch, Workers};
+use crrd_train::trainer::{
+    Compute, Length, Outcome, Preset, Run, Settings, Stage1Batch, Stage2Batch, Workers,
+};
 use rand::Rng;
 
 const INPUT: usize = 64;
@@ -93,13 +95,14 @@ pub(crate) fn settings() -> Settings {
         map: INPUT,
         ..edge()
     };
+    let tiny = Preset::Tiny.settings();
     Settings {
         arch,
-        batch: Stage1Batch { pairs: 4, share: 2, tokens: 128, repair: true },
+        batch: Stage1Batch { pairs: 4, share: 2, tokens: 128, ..tiny.batch },
         variants: 3,
-        head_batch: 4,
+        head_batch: Stage2Batch { pictures: 4, ..tiny.head_batch },
         tap_weights: vec![1.0, 1.0],
-        ..Preset::Tiny.settings()
+        ..tiny
     }
 }
 

@@ -54,6 +54,28 @@ fn five_steps_follow_the_formula() {
 }
 
 #[test]
+fn without_decay_clipping_and_maximum_it_is_adam() {
+    let gradients = [vec![0.5, -0.2], vec![8.0, -6.0], vec![0.01, 0.02], vec![0.0, 0.3]];
+    let mut weights = Weights::from([("w".to_owned(), tensor(&[0.7, -1.1]))]);
+    let (mut moments, mut expected) = (Moments::default(), [0.7, -1.1]);
+    let (mut m, mut v) = ([0.0f64; 2], [0.0f64; 2]);
+    for (t, g) in gradients.iter().enumerate() {
+        let step = Weights::from([("w".to_owned(), tensor(g))]);
+        StableAdamW::adam().step(&mut weights, &step, &mut moments, 1e-2);
+        let t = (t + 1) as i32;
+        for i in 0..2 {
+            m[i] = 0.9 * m[i] + 0.1 * g[i];
+            v[i] = 0.999 * v[i] + 0.001 * g[i] * g[i];
+            let (mean, square) = (m[i] / (1.0 - 0.9f64.powi(t)), v[i] / (1.0 - 0.999f64.powi(t)));
+            expected[i] -= 1e-2 * mean / (square.sqrt() + 1e-8);
+            let found = f64::from(weights["w"].values[i]);
+            assert!((found - expected[i]).abs() < 1e-6, "step {t}: {found}, not {}", expected[i]);
+        }
+    }
+    assert!(moments.square_max.is_empty(), "no maximum is kept");
+}
+
+#[test]
 fn a_sudden_gradient_moves_less_with_clipping_than_without() {
     let shift = |clip_rms: f64| {
         let optimiser = StableAdamW { clip_rms, weight_decay: 0.0, ..Default::default() };
