@@ -1,10 +1,11 @@
 //! Builds that failed, kept beside the plans.
 //!
 //! A build takes minutes, and the search for layers that need 32 bits makes many. One that fails for what it
-//! builds, or where, fails again: a station that is started again after each would build for ever. So a
-//! failure is noted under the key of its plan, and the station does not build that again. Another
-//! key (model, driver, library, arithmetic) and another version of this program are free to try; so are people,
-//! by `crrd engine build`.
+//! builds, or where, fails again: a station that is started again after each would build for ever. So
+//! failures are counted under the key of its plan, and after a few the station does not build that
+//! again: the first may have been for want of memory that something else held. Another key (model,
+//! driver, library, arithmetic) and another version of this program are free to try; so are people, by
+//! `crrd engine build`.
 
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,8 @@ use crate::engine::{EngineError, EngineErrorKind};
 use crate::sys::clock::{Clock, RealClock};
 use crate::sys::fs;
 
+/// Failures after which nothing is built by itself any more.
+const FAILURES_MAX: u32 = 3;
 /// Largest note, in bytes.
 const BYTES_MAX: u64 = 64 << 10;
 /// Longest reason that is kept, in characters: what the library says may be long.
@@ -25,6 +28,8 @@ struct Note {
     key: PlanKey,
     /// Version of the program that built.
     program: String,
+    /// How often this failed.
+    failures: u32,
     when_utc: String,
     why: String,
 }
@@ -33,7 +38,7 @@ fn file(folder: &Path, key: &PlanKey) -> PathBuf {
     key.file(folder).with_extension(EXTENSION)
 }
 
-/// Builds, unless that failed before.
+/// Builds, unless that failed too often before.
 ///
 /// # Errors
 /// `Backend` with what failed when, and what to do, when it is not tried; else as [`noted`].
@@ -42,8 +47,8 @@ pub(super) fn unless_failed<T>(
     key: &PlanKey,
     build: impl FnOnce() -> Result<T, EngineError>,
 ) -> Result<T, EngineError> {
-    if let Some(error) = read(folder, key) {
-        return Err(error);
+    if let Some(note) = read(folder, key).filter(|note| note.failures >= FAILURES_MAX) {
+        return Err(refusal(&note, &file(folder, key)));
     }
     noted(folder, key, build)
 }
@@ -60,9 +65,11 @@ pub(super) fn noted<T>(
     let built = build();
     match &built {
         Ok(_) => forget(folder, key),
-        // A full disk and somebody who ends it say nothing of the next build.
-        Err(e) if matches!(e.kind(), EngineErrorKind::Io | EngineErrorKind::Cancelled) => {}
-        Err(e) => note(folder, key, e),
+        Err(e) => match e.kind() {
+            // A full disk, somebody who ends it and a broken device say nothing of the next build.
+            EngineErrorKind::Io | EngineErrorKind::Cancelled | EngineErrorKind::Lost => {}
+            _ => note(folder, key, e),
+        },
     }
     built
 }
@@ -78,22 +85,23 @@ pub(super) fn forget(folder: &Path, key: &PlanKey) {
     }
 }
 
-/// Why this is not built again; `None` when it may be. A note that cannot be read is none.
-fn read(folder: &Path, key: &PlanKey) -> Option<EngineError> {
-    let path = file(folder, key);
-    let bytes = fs::read_limited(&path, BYTES_MAX).ok()?;
+/// What is known of failures; `None` when there is nothing. A note that cannot be read is none.
+fn read(folder: &Path, key: &PlanKey) -> Option<Note> {
+    let bytes = fs::read_limited(&file(folder, key), BYTES_MAX).ok()?;
     let note: Note = serde_json::from_slice(&bytes).ok()?;
-    if note.key != *key || note.program != env!("CARGO_PKG_VERSION") {
-        return None;
-    }
+    (note.key == *key && note.program == env!("CARGO_PKG_VERSION")).then_some(note)
+}
+
+fn refusal(note: &Note, path: &Path) -> EngineError {
     let what = format!(
-        "no engine is built: at {} that failed ({}), and would again; `crrd engine build` tries it all the \
-         same, and so does the station when {} is deleted",
+        "no engine is built: that failed {} times, at {} the last time ({}); `crrd engine build` tries it \
+         all the same, and so does the station when {} is deleted",
+        note.failures,
         note.when_utc,
         note.why,
         path.display()
     );
-    Some(EngineError::new(EngineErrorKind::Backend, what))
+    EngineError::new(EngineErrorKind::Backend, what)
 }
 
 /// Not worth an error of its own: the one of the build counts.
@@ -101,6 +109,7 @@ fn note(folder: &Path, key: &PlanKey, error: &EngineError) {
     let note = Note {
         key: key.clone(),
         program: env!("CARGO_PKG_VERSION").to_owned(),
+        failures: read(folder, key).map_or(1, |before| before.failures.saturating_add(1)),
         when_utc: RealClock.wall_utc_rfc3339(),
         why: error.chain().chars().take(WHY_CHARS_MAX).collect(),
     };
@@ -152,13 +161,15 @@ mod tests {
         // The folder may not be there yet.
         let folder = dir.path().join("plans");
         let (key, other) = (key(Precision::Fp16), key(Precision::Fp32));
-        for kind in [EngineErrorKind::SelfCheck, EngineErrorKind::Backend, EngineErrorKind::Lost] {
-            assert_eq!(unless_failed(&folder, &key, || fails(kind)).unwrap_err().kind(), kind);
+        for kind in [EngineErrorKind::SelfCheck, EngineErrorKind::Backend] {
+            for _ in 0..FAILURES_MAX {
+                assert_eq!(unless_failed(&folder, &key, || fails(kind)).unwrap_err().kind(), kind);
+            }
             let again =
                 unless_failed(&folder, &key, || -> Result<u8, _> { panic!("builds again") });
             let text = again.unwrap_err().to_string();
             let path = file(&folder, &key);
-            for part in ["the golden answers are missed", "crrd engine build", "20"] {
+            for part in ["3 times", "the golden answers are missed", "crrd engine build", "20"] {
                 assert!(text.contains(part), "{part:?} is not in {text:?}");
             }
             assert!(text.contains(&path.display().to_string()), "{text}");
@@ -170,7 +181,9 @@ mod tests {
             assert_eq!(noted(&folder, &key, built).unwrap(), 7);
             assert_eq!(unless_failed(&folder, &key, built).unwrap(), 7);
             // Deleted by hand.
-            unless_failed(&folder, &key, || fails(kind)).unwrap_err();
+            for _ in 0..FAILURES_MAX {
+                unless_failed(&folder, &key, || fails(kind)).unwrap_err();
+            }
             std::fs::remove_file(path).unwrap();
             assert_eq!(unless_failed(&folder, &key, built).unwrap(), 7);
         }
@@ -180,13 +193,19 @@ mod tests {
     fn what_may_pass_is_tried_again() {
         let dir = tempfile::tempdir().unwrap();
         let key = key(Precision::Fp16);
-        for kind in [EngineErrorKind::Io, EngineErrorKind::Cancelled] {
-            unless_failed(dir.path(), &key, || fails(kind)).unwrap_err();
+        for kind in [EngineErrorKind::Io, EngineErrorKind::Cancelled, EngineErrorKind::Lost] {
+            for _ in 0..FAILURES_MAX {
+                assert_eq!(
+                    unless_failed(dir.path(), &key, || fails(kind)).unwrap_err().kind(),
+                    kind
+                );
+            }
             assert_eq!(unless_failed(dir.path(), &key, built).unwrap(), 7, "{kind:?}");
         }
         // Nor does what another program found bind this one, or a damaged note.
         let fail = || unless_failed(dir.path(), &key, || fails(EngineErrorKind::Backend));
-        fail().unwrap_err();
+        (0..FAILURES_MAX).for_each(|_| drop(fail().unwrap_err()));
+        assert!(fail().unwrap_err().to_string().contains("is built"));
         let path = file(dir.path(), &key);
         let text = std::fs::read_to_string(&path).unwrap();
         let version = env!("CARGO_PKG_VERSION");
