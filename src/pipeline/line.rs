@@ -27,9 +27,9 @@ const STALL_LOG_EVERY: Nanos = Nanos(5_000_000_000);
 /// How often the service manager's status line is renewed.
 const STATUS_EVERY: Nanos = Nanos(10_000_000_000);
 
-/// A start is extended by so much while an engine is built: several times [`STATUS_EVERY`].
+/// A start is extended by so much while something is missing: several times [`STATUS_EVERY`].
 const START_EXTENDED_BY: Duration = Duration::from_secs(60);
-/// And for so long: the search for layers that need 32 bits builds up to 24 engines, each of which
+/// Longest time for an engine to be built: the search for layers that need 32 bits builds up to 24 engines, each of which
 /// takes minutes on a Jetson.
 const BUILDING_MAX: Nanos = Nanos(4 * 3_600 * 1_000_000_000);
 
@@ -183,7 +183,7 @@ impl Service {
             notify.status(&status);
         }
         let builds_for_ever = line.board.awaits_engine() && now.since(self.started) > BUILDING_MAX;
-        if !self.up && now == self.moved && !builds_for_ever {
+        if !self.up && now.since(self.moved) < STATUS_EVERY && !builds_for_ever {
             notify.extend(START_EXTENDED_BY);
         }
         if changed {
