@@ -1,8 +1,8 @@
 //! Writes an engine bundle: the folder that the station loads.
 //!
 //! Everything is written into a hidden folder beside the target and made durable before the
-//! target changes, so a bundle is never half there: an interrupted export leaves the old bundle
-//! (or none) and the hidden folder. Golden maps are computed from the model file as read back,
+//! target changes, and the two change places in one step, so a bundle is never half there: an
+//! interrupted export leaves the old bundle (or none) and the hidden folder. Golden maps are computed from the model file as read back,
 //! not from what was meant to be in it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -17,6 +17,8 @@ use crrd::engine::bundle::{
 use crrd::engine::graph::to_half;
 use crrd::sys::hash::sha256_hex;
 use prost::Message;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use safetensors::tensor::{Dtype, TensorView};
 use tract_onnx::pb::ModelProto;
 
@@ -285,14 +287,24 @@ fn install(dir: &Path, files: &[(&str, Vec<u8>)]) -> io::Result<()> {
     let dir = std::path::absolute(dir)?;
     let parent = dir.parent().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
     fs::create_dir_all(&parent)?;
-    let (fresh, old) = (sibling(&dir, "new")?, sibling(&dir, "old")?);
-    let written = write_all(&fresh, files).and_then(|()| swap(&fresh, &dir, &old));
-    if written.is_err() {
-        // The target is untouched; what is left of the attempt is of no use.
-        let _ = fs::remove_dir_all(&fresh);
-    }
+    let fresh = sibling(&dir, "new")?;
+    // Of a run that was killed, whose number has come round.
+    discard(&fresh);
+    let written = write_all(&fresh, files).and_then(|()| swap(&fresh, &dir));
+    // After a failure what is left of the attempt is of no use; after success it is the old bundle.
+    discard(&fresh);
     written?;
     File::open(&parent)?.sync_all()
+}
+
+/// What is in the way of nobody may stay when it cannot be removed.
+fn discard(folder: &Path) {
+    match fs::remove_dir_all(folder) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(error = %e, "{} cannot be removed; do it by hand", folder.display());
+        }
+        _ => {}
+    }
 }
 
 /// `.NAME.TAG-PID` beside `dir`.
@@ -311,16 +323,59 @@ fn write_all(dir: &Path, files: &[(&str, Vec<u8>)]) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// A folder that is not empty cannot be replaced in one step: the old one steps aside first, and
-/// comes back when the new one cannot take its place.
-fn swap(fresh: &Path, dir: &Path, old: &Path) -> io::Result<()> {
+/// Puts `fresh` in the place of `dir`; what was there is in `fresh` then. The two change places in one
+/// step, so that whoever opens `dir`, even after a power cut, finds a whole bundle.
+fn swap(fresh: &Path, dir: &Path) -> io::Result<()> {
     if !dir.exists() {
         return fs::rename(fresh, dir);
     }
-    fs::rename(dir, old)?;
+    match renameat_with(CWD, fresh, CWD, dir, RenameFlags::EXCHANGE) {
+        // Network drives and a few others cannot do that.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => step_aside(fresh, dir),
+        other => Ok(other?),
+    }
+}
+
+/// The same in steps: the old one steps aside first, and comes back when the new one cannot take its
+/// place.
+fn step_aside(fresh: &Path, dir: &Path) -> io::Result<()> {
+    let old = sibling(dir, "old")?;
+    discard(&old);
+    fs::rename(dir, &old)?;
     if let Err(e) = fs::rename(fresh, dir) {
-        fs::rename(old, dir)?;
+        fs::rename(&old, dir)?;
         return Err(e);
     }
-    fs::remove_dir_all(old)
+    fs::rename(&old, fresh)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_is_replaced_whole_where_a_killed_run_left_something_and_on_any_file_system() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("line1");
+        let file = |name: &'static str, text: &str| vec![(name, text.as_bytes().to_vec())];
+        let names = |dir: &Path| {
+            let entries = fs::read_dir(dir).unwrap();
+            entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+        };
+        for (name, text) in [("first", "1"), ("second", "2")] {
+            let rest = sibling(&dir, "new").unwrap();
+            write_all(&rest, &file("half", "")).unwrap();
+            install(&dir, &file(name, text)).unwrap();
+            assert_eq!(
+                (names(&dir), names(parent.path())),
+                (vec![name.into()], vec!["line1".into()])
+            );
+        }
+        // On a file system that cannot exchange.
+        let fresh = sibling(&dir, "new").unwrap();
+        write_all(&sibling(&dir, "old").unwrap(), &file("killed", "")).unwrap();
+        write_all(&fresh, &file("third", "3")).unwrap();
+        step_aside(&fresh, &dir).unwrap();
+        assert_eq!((names(&dir), names(&fresh)), (vec!["third".into()], vec!["second".into()]));
+    }
 }
