@@ -234,6 +234,9 @@ fn a_recovery_that_dies_before_its_end_loses_nothing() {
     }
 }
 
+/// What a recovery had done in the folder when it was stopped.
+type Step<'a> = &'a dyn Fn(&Path);
+
 #[test]
 fn a_recovery_goes_on_from_every_step() {
     let root = tempfile::tempdir().unwrap();
@@ -246,7 +249,7 @@ fn a_recovery_goes_on_from_every_step() {
     writer.close().unwrap();
     let aside = restarted.moved_to.file_name().unwrap().to_str().unwrap();
     let note = format!("{aside}\n{}\n", restarted.cause);
-    let steps: [(&str, &dyn Fn(&Path)); 5] = [
+    let steps: [(&str, Step<'_>); 5] = [
         ("noted", &|_| {}),
         ("moved", &|dir| fs::rename(dir.join("journal.db"), dir.join(aside)).unwrap()),
         ("begun", &|dir| {

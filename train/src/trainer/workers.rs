@@ -173,7 +173,11 @@ mod tests {
             let work = |i: usize| {
                 most.fetch_max(alive.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 // The first one of every ten takes long: the others finish before it.
-                std::thread::sleep(Duration::from_micros(if i % 10 == 0 { 20_000 } else { 10 }));
+                std::thread::sleep(Duration::from_micros(if i.is_multiple_of(10) {
+                    20_000
+                } else {
+                    10
+                }));
                 i * i
             };
             workers.fold(60, work, |square| {
