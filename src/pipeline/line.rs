@@ -139,7 +139,7 @@ struct Service {
     watch: Watch,
     /// Whether the service manager knows that the station is up. It is when it has all it needs,
     /// whatever its mode. Until then it is given time as long as every stage moves: a restart
-    /// brings no camera back, and the watchdog begins to watch only afterwards.
+    /// makes no camera send, and the watchdog begins to watch only afterwards.
     up: bool,
     /// Whether the station was ready when that was told last; `None` until it is for the first time.
     told: Option<bool>,
@@ -182,8 +182,8 @@ impl Service {
         } else {
             notify.status(&status);
         }
-        let builds_for_ever = line.board.awaits_engine() && now.since(self.started) > BUILDING_MAX;
-        if !self.up && now.since(self.moved) < STATUS_EVERY && !builds_for_ever {
+        let building = line.board.awaits_engine().then(|| now.since(self.started));
+        if !self.up && may_take_longer(now.since(self.moved), building) {
             notify.extend(START_EXTENDED_BY);
         }
         if changed {
@@ -201,5 +201,25 @@ impl Service {
             self.complained = now;
             tracing::warn!(stages = stalled.join(", "), "no progress; the watchdog is not fed");
         }
+    }
+}
+
+/// Whether a start that is not over yet is given more time, when every stage moved so long ago and an
+/// engine has been `building` for so long.
+fn may_take_longer(since_moved: Nanos, building: Option<Nanos>) -> bool {
+    since_moved < STATUS_EVERY && building.is_none_or(|since_start| since_start < BUILDING_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_may_take_as_long_as_the_stages_move_and_no_engine_is_built_for_ever() {
+        let now = Nanos(0);
+        assert!(may_take_longer(now, None), "a camera that sends nothing yet, for days");
+        assert!(may_take_longer(now, Some(Nanos(BUILDING_MAX.0 - 1))));
+        assert!(!may_take_longer(now, Some(BUILDING_MAX)));
+        assert!(!may_take_longer(STATUS_EVERY, None), "a stage hangs");
     }
 }

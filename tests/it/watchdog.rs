@@ -45,11 +45,7 @@ impl Manager {
 }
 
 fn spawn(bench: &Bench) -> crate::station::Running {
-    spawn_text(bench, &bench.config())
-}
-
-fn spawn_text(bench: &Bench, config: &str) -> crate::station::Running {
-    std::fs::write(bench.path("crrd.toml"), config).unwrap();
+    std::fs::write(bench.path("crrd.toml"), bench.config()).unwrap();
     bench.spawn_watched(PERIOD)
 }
 
@@ -107,19 +103,5 @@ fn a_station_that_judges_nothing_by_its_mode_is_up_all_the_same() {
     let mut manager = Manager::new(&bench);
     let station = spawn(&bench);
     wait_for("up", || manager.count("READY=1") == 1);
-    drop(station);
-}
-
-#[test]
-fn a_start_without_its_camera_is_given_time_as_long_as_the_stages_move() {
-    let mut bench = Bench::new(1);
-    bench.camera("");
-    let camera = "kind = \"v4l2\"\n[camera.v4l2]\ndevice = \"/dev/no-such-video\"\n\
-         pixel_format = \"Mono8\"\nwidth = 64\nheight = 64";
-    let config = bench.config().replace("folder = \"frames\"", camera);
-    let mut manager = Manager::new(&bench);
-    let station = spawn_text(&bench, &config);
-    wait_for("more time", || manager.count("EXTEND_TIMEOUT_USEC") > 0);
-    assert_eq!(manager.count("READY=1"), 0, "there is no camera");
     drop(station);
 }
