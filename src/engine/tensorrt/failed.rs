@@ -124,27 +124,11 @@ fn note(folder: &Path, key: &PlanKey, error: &EngineError) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::tensorrt::DeviceInfo;
-    use crate::engine::tensorrt::plan::list;
+    use crate::engine::tensorrt::plan::{self, list};
     use crate::frame::Precision;
 
     fn key(precision: Precision) -> PlanKey {
-        PlanKey {
-            model_sha256: "0123456789abcdef".repeat(4),
-            library: "TensorRT 10.3.0".to_owned(),
-            device: DeviceInfo {
-                name: "Orin".to_owned(),
-                compute_capability: (8, 7),
-                driver: 12_060,
-                multiprocessors: 8,
-                memory_bytes: 8 << 30,
-                tegra_release: None,
-            },
-            precision,
-            workspace_bytes_max: 1 << 30,
-            frames: None,
-            half_sha256: None,
-        }
+        PlanKey { precision, ..plan::tests::key() }
     }
 
     fn fails(kind: EngineErrorKind) -> Result<u8, EngineError> {

@@ -232,10 +232,11 @@ pub fn list(folder: &Path) -> Result<Vec<Listed>, EngineError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn key() -> PlanKey {
+    /// A key in 16 bits.
+    pub(in crate::engine::tensorrt) fn key() -> PlanKey {
         PlanKey {
             model_sha256: "0123456789abcdef".repeat(4),
             library: "TensorRT 10.3.0".to_owned(),
